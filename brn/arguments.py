@@ -1,0 +1,116 @@
+"""Checks of the layers' arguments; every message says what was expected, what came, what to do."""
+
+import math
+import numbers
+
+from keras import ops
+
+from brn import schedules
+
+# Where a schedule is probed: from the first step to far past the end of any run.
+_PROBED_STEPS = (0, *(10**power for power in range(10)))
+
+
+def check_number(name, value, lowest, highest=math.inf):
+    """Returns `value` as a float in [lowest, highest], finite."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not lowest <= value <= highest or math.isinf(value):
+        expected = (
+            f"at least {lowest:g}" if highest == math.inf else f"in [{lowest:g}, {highest:g}]"
+        )
+        raise ValueError(f"`{name}` must be a number {expected}. Received: {name}={value!r}")
+    return float(value)
+
+
+def positive_integer(name, value):
+    """Returns `value`, a positive integer or `None`."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(
+            f"`{name}` must be a positive integer, or None for the whole batch. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)
+
+
+def feature_axis(axis, rank=None):
+    """Returns the feature axis as an integer; counted from the front once `rank` is known.
+
+    tf_keras writes the axis as a list of one: that is accepted too.
+    """
+    received = axis
+    if isinstance(axis, (list, tuple)) and len(axis) == 1:
+        axis = axis[0]
+    if isinstance(axis, bool) or not isinstance(axis, numbers.Integral):
+        raise ValueError(
+            "`axis` must be one integer, the axis of the features (-1 for channels last, 1 for "
+            f"channels first). Received: axis={received!r}"
+        )
+    axis = int(axis)
+    if rank is None:
+        if axis == 0:
+            raise ValueError(
+                "`axis` 0 counts the examples; statistics are taken over it. Choose the axis of "
+                "the features, such as -1. Received: axis=0"
+            )
+        return axis
+    if not -rank < axis < rank:
+        raise ValueError(
+            f"`axis` must be one of the inputs' axes but the first: in [1, {rank - 1}] or "
+            f"[{1 - rank}, -1] for inputs of rank {rank}. Received: axis={received!r}"
+        )
+    return axis % rank
+
+
+def check_bounds(name, value, lowest, paper):
+    """Returns the schedule that `value` stands for, probed to be at least `lowest` at all times."""
+    if isinstance(value, str) and value == "paper":
+        return paper
+    remedy = (
+        f"Pass a number of at least {lowest:g} (float('inf') does not clip), a ClipSchedule such "
+        "as brn.schedules.Ramp, or 'paper'."
+    )
+    try:
+        schedule = schedules.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"`{name}` is not a bound. {remedy} Received: {name}={value!r}") from error
+    for step in _PROBED_STEPS:
+        bound = float(ops.convert_to_numpy(schedule(step)))
+        if not bound >= lowest:
+            when = "" if isinstance(schedule, schedules.Constant) else f", {bound:g} at step {step}"
+            raise ValueError(
+                f"`{name}` must be at least {lowest:g}. {remedy} Received: {name}={value!r}{when}"
+            )
+    return schedule
+
+
+def check_mask(mask, x):
+    """Returns `mask` as booleans of `x`'s rank, or `None`."""
+    if mask is None:
+        return None
+    mask = ops.cast(mask, "bool")
+    rank, shape = len(x.shape), tuple(x.shape)
+    if len(mask.shape) < rank:
+        expected = shape[: len(mask.shape)]
+        missing = (1,) * (rank - len(mask.shape))
+        fits = _agree(mask.shape, expected)
+        if fits:
+            mask = ops.reshape(mask, (*ops.shape(mask), *missing))
+    else:
+        fits = len(mask.shape) == rank and _agree(mask.shape, shape, broadcast=True)
+    if not fits:
+        raise ValueError(
+            "`mask` must have the shape of the inputs' leading dimensions, such as (batch, time), "
+            "or the inputs' rank with each size equal to the inputs' or 1; insert axes of size 1 "
+            f"where it says nothing. Received: mask.shape={tuple(mask.shape)}, "
+            f"inputs.shape={shape}"
+        )
+    return mask
+
+
+def _agree(sizes, expected, broadcast=False):
+    return all(
+        size is None or other is None or size == other or (broadcast and size == 1)
+        for size, other in zip(sizes, expected, strict=True)
+    )

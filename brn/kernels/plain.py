@@ -1,0 +1,83 @@
+"""The normalization in plain `keras.ops`: differentiated by the backend, right in every case.
+
+Activations arrive as `(groups, elements, channels, rest)`, statistics have the shape
+`(groups, 1, channels, 1)` (see `brn/grouping.py`): a statistic is taken over axes 1 and 3.
+"""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+AXES = (1, 3)
+
+
+class SplitMean(NamedTuple):
+    """A mean in two pieces, `center + offset`, so that differences from it keep their precision.
+
+    In float32 a mean near 1e6 is known to 0.06 only. `center` is such a rounded mean; `offset` is
+    the mean of `x - center`, small and exact. `mean - mu` adds the small pieces last.
+    """
+
+    center: Any
+    offset: Any
+
+    def __sub__(self, other):
+        return (self.center - other) + self.offset
+
+    def where(self, condition, other):
+        """Returns this mean where `condition` holds, else `other`."""
+        return SplitMean(
+            ops.where(condition, self.center, other), ops.where(condition, self.offset, 0.0)
+        )
+
+
+class Moments(NamedTuple):
+    """Statistics of each group and channel: `mean`, biased `variance`, and `count` of elements."""
+
+    mean: SplitMean
+    variance: Any
+    count: Any
+
+
+def moments(x, valid=None, reduce=lambda total: total):
+    """Returns the moments of every group and channel, by the corrected two-pass algorithm.
+
+    Args:
+        x: `(groups, elements, channels, rest)`.
+        valid: which elements count, boolean and broadcastable to `x`; all by default. What does
+            not count may hold anything, NaN too.
+        reduce: adds totals up over replicas, where statistics are synchronized.
+
+    Returns:
+        `Moments`. Where nothing counts, `count`, mean and variance are 0.
+    """
+
+    def total(values):
+        if valid is not None:
+            values = ops.where(valid, values, ops.zeros_like(values))
+        return reduce(ops.sum(values, axis=AXES, keepdims=True))
+
+    if valid is None:
+        shape = ops.shape(x)
+        count = reduce(ops.ones_like(x[:, :1, :, :1]) * ops.cast(shape[1] * shape[3], x.dtype))
+    else:
+        count = total(ops.ones_like(x))
+    elements = ops.maximum(count, 1)
+    # The gradient flows through the offset alone; it does not depend on where the center lies.
+    center = ops.stop_gradient(total(x) / elements)
+    offset = total(x - center) / elements
+    variance = total(ops.square(x - center - offset)) / elements
+    return Moments(SplitMean(center, offset), variance, count)
+
+
+def normalize(x, mu_B, sigma_B, r, d, gamma, beta):
+    """Returns `gamma * ((x - mu_B) / sigma_B * r + d) + beta`.
+
+    Args:
+        x: `(groups, elements, channels, rest)`.
+        mu_B: `SplitMean` of each group and channel.
+        sigma_B, r, d: of each group and channel, `(groups, 1, channels, 1)`.
+        gamma, beta: of each channel, `(1, 1, channels, 1)`, or the numbers 1 and 0.
+    """
+    slope = gamma * r / sigma_B
+    return (x - mu_B.center) * slope + (gamma * d + beta - mu_B.offset * slope)

@@ -1,0 +1,433 @@
+"""Batch Normalization and Batch Renormalization as Keras layers, after Ioffe 2017.
+
+`_MinibatchNormalization.call` is Algorithm 1 of the paper; the two layers differ in what they
+average (variance or standard deviation) and in the correction `r`, `d` they apply.
+"""
+
+import keras
+from keras import ops
+
+from brn import kernels, schedules
+from brn.arguments import check_bounds, check_mask, check_number, feature_axis, positive_integer
+from brn.grouping import Grouping
+
+_INITIALIZERS = (
+    "beta_initializer",
+    "gamma_initializer",
+    "moving_mean_initializer",
+    "moving_variance_initializer",
+)
+_KERAS_RENORM = ("renorm", "renorm_clipping", "renorm_momentum")
+
+
+class _MinibatchNormalization(keras.layers.Layer):
+    """What both layers share: arguments, gamma and beta, Algorithm 1, microbatches, masks, dtypes.
+
+    A subclass holds the moving spread of its kind and defines `_moving_statistics`,
+    `_renormalization` and `_update`.
+    """
+
+    def __init__(
+        self,
+        axis=-1,
+        momentum=0.99,
+        epsilon=1e-3,
+        center=True,
+        scale=True,
+        microbatch_size=None,
+        beta_initializer="zeros",
+        gamma_initializer="ones",
+        moving_mean_initializer="zeros",
+        moving_variance_initializer="ones",
+        beta_regularizer=None,
+        gamma_regularizer=None,
+        beta_constraint=None,
+        gamma_constraint=None,
+        synchronized=False,
+        **kwargs,
+    ):
+        # Inputs are not cast to float16 on the way in: they may not fit. `call` casts the output.
+        kwargs["autocast"] = False
+        super().__init__(**kwargs)
+        self.axis = feature_axis(axis)
+        self.momentum = check_number("momentum", momentum, lowest=0.0, highest=1.0)
+        self.epsilon = check_number("epsilon", epsilon, lowest=0.0)
+        self.center = center
+        self.scale = scale
+        self.microbatch_size = positive_integer("microbatch_size", microbatch_size)
+        self.beta_initializer = keras.initializers.get(beta_initializer)
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
+        self.moving_mean_initializer = keras.initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = keras.initializers.get(moving_variance_initializer)
+        self.beta_regularizer = keras.regularizers.get(beta_regularizer)
+        self.gamma_regularizer = keras.regularizers.get(gamma_regularizer)
+        self.beta_constraint = keras.constraints.get(beta_constraint)
+        self.gamma_constraint = keras.constraints.get(gamma_constraint)
+        self.synchronized = bool(synchronized)
+        if self.synchronized and self.microbatch_size is not None:
+            raise ValueError(
+                "`synchronized=True` takes one statistic over the batches of all replicas, "
+                "`microbatch_size` several within a batch: choose one of the two. "
+                f"Received: synchronized={synchronized}, microbatch_size={microbatch_size}"
+            )
+        self._total_over_replicas = kernels.replica_sum(self.synchronized)
+        self.supports_masking = True
+
+    def build(self, input_shape):
+        """Creates the weights for inputs of this shape; the size of the feature axis is needed."""
+        rank = len(input_shape)
+        axis = feature_axis(self.axis, rank)
+        channels = input_shape[axis]
+        if channels is None:
+            raise ValueError(
+                "The size of the feature axis must be known to create the weights. "
+                f"Received: axis={self.axis}, input_shape={tuple(input_shape)}. "
+                "Give that dimension of the Input a number, or choose another `axis`."
+            )
+        self._channel_axis = axis
+        self._channel_shape = tuple(-1 if i == axis else 1 for i in range(rank))
+        self.input_spec = keras.layers.InputSpec(ndim=rank, axes={axis: channels})
+        self.gamma = self.beta = None
+        if self.scale:
+            self.gamma = self.add_weight(
+                shape=(channels,),
+                name="gamma",
+                initializer=self.gamma_initializer,
+                regularizer=self.gamma_regularizer,
+                constraint=self.gamma_constraint,
+                autocast=False,
+            )
+        if self.center:
+            self.beta = self.add_weight(
+                shape=(channels,),
+                name="beta",
+                initializer=self.beta_initializer,
+                regularizer=self.beta_regularizer,
+                constraint=self.beta_constraint,
+                autocast=False,
+            )
+        self.moving_mean = self._add_statistic(
+            "moving_mean", channels, self.moving_mean_initializer
+        )
+        self._build_spread(channels)
+
+    def _add_statistic(self, name, channels, initializer):
+        # At least float32: an average that moves by a hundredth a step stands still in float16.
+        return self.add_weight(
+            shape=(channels,),
+            name=name,
+            dtype=keras.backend.result_type(self.variable_dtype, "float32"),
+            initializer=initializer,
+            trainable=False,
+            autocast=False,
+            aggregation="mean",
+        )
+
+    def call(self, inputs, training=False, mask=None):
+        """Normalizes `inputs`; see the class's docstring for the formulas."""
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        if not (training and self.trainable) or x.shape[0] == 0:
+            mu, sigma = self._moving_statistics(x.dtype, self._channel_shape)
+            gamma, beta = self._affine(x.dtype, self._channel_shape)
+            return ops.cast((x - mu) * (gamma / sigma) + beta, self.compute_dtype)
+
+        grouping = Grouping(x, self._channel_axis, self.microbatch_size, check_mask(mask, x))
+        x = grouping.split(x)
+        mu, sigma = self._moving_statistics(x.dtype, (1, 1, -1, 1))
+        gamma, beta = self._affine(x.dtype, (1, 1, -1, 1))
+
+        mu_B, variance_B, count = kernels.moments(x, grouping.valid, self._total_over_replicas)
+        sigma_B = ops.sqrt(variance_B + self.epsilon)
+        if grouping.valid is not None:
+            # A group in which all of a channel is masked has no statistics of its own.
+            mu_B, sigma_B = mu_B.where(count > 0, mu), ops.where(count > 0, sigma_B, sigma)
+        r, d = self._renormalization(mu_B, sigma_B, mu, sigma)
+        y = kernels.normalize(x, mu_B, sigma_B, r, d, gamma, beta)
+        self._update(mu_B - mu, sigma_B, variance_B, count)
+
+        return ops.cast(grouping.join(y), self.compute_dtype)
+
+    def _affine(self, dtype, shape):
+        gamma = ops.reshape(ops.cast(self.gamma, dtype), shape) if self.scale else 1.0
+        beta = ops.reshape(ops.cast(self.beta, dtype), shape) if self.center else 0.0
+        return gamma, beta
+
+    def _move(self, statistic, change, count, alpha):
+        """Moves a statistic by `alpha` times the groups' mean `change`, weighted by `count`."""
+        share = count / ops.maximum(ops.sum(count, axis=0, keepdims=True), 1)
+        change = ops.reshape(ops.sum(share * change, axis=0), (-1,))
+        statistic.assign(statistic + ops.cast(alpha * change, statistic.dtype))
+
+    def compute_output_shape(self, input_shape):
+        """Returns `input_shape`: the outputs have the shape of the inputs."""
+        feature_axis(self.axis, len(input_shape))
+        return input_shape
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = {
+            "axis": self.axis,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+            "microbatch_size": self.microbatch_size,
+            "beta_regularizer": keras.regularizers.serialize(self.beta_regularizer),
+            "gamma_regularizer": keras.regularizers.serialize(self.gamma_regularizer),
+            "beta_constraint": keras.constraints.serialize(self.beta_constraint),
+            "gamma_constraint": keras.constraints.serialize(self.gamma_constraint),
+            "synchronized": self.synchronized,
+        }
+        for name in _INITIALIZERS:
+            config[name] = keras.initializers.serialize(getattr(self, name))
+        return {**super().get_config(), **config}
+
+
+@keras.saving.register_keras_serializable(package="brn")
+class BatchNormalization(_MinibatchNormalization):
+    """Batch normalization (Ioffe & Szegedy 2015), as in Keras, over microbatches if asked.
+
+    For each channel and each set B of m activations, `alpha = 1 - momentum`:
+
+    ```
+    mu_B = mean(x)      sigma_B = sqrt(variance_B + epsilon)      variance_B = mean((x - mu_B)^2)
+    training:   y = gamma * (x - mu_B) / sigma_B + beta
+                moving_mean     += alpha * (mu_B - moving_mean)
+                moving_variance += alpha * (variance_B - moving_variance)
+    inference:  y = gamma * (x - moving_mean) / sqrt(moving_variance + epsilon) + beta
+    ```
+
+    Outputs, gradients and state equal those of `keras.layers.BatchNormalization`, and the weights,
+    `gamma`, `beta`, `moving_mean`, `moving_variance`, each of shape `(channels,)`, go from one to
+    the other by `set_weights` or a weights file.
+
+    Args:
+        axis: the feature axis, which keeps its own statistics; not 0, which counts examples.
+        momentum: what multiplies the *old* average, in [0, 1]. PyTorch's `momentum` is
+            `1 - momentum`.
+        epsilon: added to the variance, at least 0.
+        center: whether to add `beta`.
+        scale: whether to multiply by `gamma`.
+        microbatch_size: examples per group, in the batch's order, each group normalized with its
+            own statistics; the averages move once a step, by the mean over the groups. A last,
+            smaller group is normalized by itself and counts by its size. `None`: the whole batch.
+        beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer:
+            starting values.
+        beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: as in Keras.
+        synchronized: whether statistics span the batches of all replicas that train in parallel
+            (`tf.distribute`, `torch.distributed`; on JAX, `keras.distribution` always does so).
+        **kwargs: `name`, `dtype`, `trainable`, as for any layer.
+
+    Call arguments:
+        inputs: `(batch, ..., channels, ...)`, two dimensions or more, any numeric type. Arithmetic
+            is done in float32 at least, also when `inputs` are float16.
+        training: whether to normalize with the minibatch's statistics and move the averages. A
+            layer with `trainable=False` never does.
+        mask: boolean, `True` where an element counts: of the shape of the leading dimensions, such
+            as `(batch, time)`, or of the inputs' rank with each size equal to the inputs' or 1.
+            What is masked is left out of the statistics and normalized like the rest; a batch that
+            is masked entirely leaves every weight as it was.
+
+    Raises:
+        ValueError: if an argument is out of its range, the feature axis is not one of the inputs',
+            or the mask does not fit the inputs.
+    """
+
+    def _build_spread(self, channels):
+        self.moving_variance = self._add_statistic(
+            "moving_variance", channels, self.moving_variance_initializer
+        )
+
+    def _moving_statistics(self, dtype, shape):
+        mu = ops.reshape(ops.cast(self.moving_mean, dtype), shape)
+        variance = ops.reshape(ops.cast(self.moving_variance, dtype), shape)
+        return mu, ops.sqrt(variance + self.epsilon)
+
+    def _renormalization(self, mu_B, sigma_B, mu, sigma):
+        # A group without statistics of its own already has mu and sigma, so this holds for it too.
+        return 1.0, 0.0
+
+    def _update(self, mean_change, sigma_B, variance_B, count):
+        alpha = 1.0 - self.momentum
+        variance = ops.reshape(ops.cast(self.moving_variance, variance_B.dtype), (1, 1, -1, 1))
+        self._move(self.moving_mean, mean_change, count, alpha)
+        self._move(self.moving_variance, variance_B - variance, count, alpha)
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the layer from its own configuration or `keras.layers.BatchNormalization`'s."""
+        if config.get("renorm"):
+            raise ValueError(
+                "A Keras layer with `renorm=True` renormalizes: build a "
+                "`brn.BatchRenormalization` from its configuration. Received: renorm=True"
+            )
+        return cls(**{key: value for key, value in config.items() if key not in _KERAS_RENORM})
+
+
+@keras.saving.register_keras_serializable(package="brn")
+class BatchRenormalization(_MinibatchNormalization):
+    """Batch Renormalization (Ioffe 2017, Algorithm 1), with scheduled bounds.
+
+    For each channel and each set B of m activations, with the averages mu (`moving_mean`) and
+    sigma (`moving_stddev`) from before the step, `alpha = 1 - momentum`:
+
+    ```
+    mu_B = mean(x)      sigma_B = sqrt(epsilon + mean((x - mu_B)^2))
+    r = stop_gradient(clip(sigma_B / sigma, 1 / r_max, r_max))
+    d = stop_gradient(clip((mu_B - mu) / sigma, -d_max, d_max))
+    training:   y = gamma * ((x - mu_B) / sigma_B * r + d) + beta
+                mu += alpha * (mu_B - mu)      sigma += alpha * (sigma_B - sigma)
+    inference:  y = gamma * (x - mu) / sigma + beta
+    ```
+
+    With `r_max = 1`, `d_max = 0` this is batch normalization; where nothing is clipped, training
+    and inference compute the same outputs, so an example's output no longer depends on the rest of
+    its minibatch. Gradients flow through `mu_B` and `sigma_B`, not through `r` and `d` (section 3).
+    Epsilon is inside `sigma_B`, hence in `sigma`, and nowhere else.
+
+    Weights: `gamma`, `beta`, `moving_mean`, `moving_stddev`, each `(channels,)`, and `step`, an
+    integer: the training steps that moved the averages.
+
+    Args:
+        axis: the feature axis, which keeps its own statistics; not 0, which counts examples.
+        momentum: what multiplies the *old* average, in [0, 1]; the paper's alpha is
+            `1 - momentum`, 0.01 there and by default.
+        epsilon: added to the variance, at least 0.
+        center: whether to add `beta`.
+        scale: whether to multiply by `gamma`.
+        r_max: bound of `r`, at least 1: a number (`float("inf")` does not clip), a
+            `brn.schedules.ClipSchedule` of `step`, or `"paper"`, the schedule of the paper's run of
+            130,000 steps. `brn.paper_clipping(total_steps)` scales it to a run of your length; a
+            run that is over before its first 4 % of that schedule was plain batch normalization.
+        d_max: bound of `d`, at least 0; likewise.
+        microbatch_size: examples per group, in the batch's order, each group with its own `mu_B`,
+            `sigma_B`, `r` and `d`; the averages move once a step, by the mean over the groups. A
+            last, smaller group is normalized by itself and counts by its size. `None`: the whole
+            batch.
+        bias_correction: whether the averages are those of the minibatches seen so far, not of the
+            starting values: alpha at step t is `alpha / (1 - (1 - alpha)^(t + 1))`, which is 1 at
+            the first step. For short runs; the paper does without.
+        beta_initializer, gamma_initializer, moving_mean_initializer: starting values.
+        moving_variance_initializer: `moving_stddev` starts at its square root. (The argument is
+            Keras's, so that any batch normalization's configuration carries over.)
+        beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: as in Keras.
+        synchronized: whether statistics span the batches of all replicas that train in parallel
+            (`tf.distribute`, `torch.distributed`; on JAX, `keras.distribution` always does so).
+        **kwargs: `name`, `dtype`, `trainable`, as for any layer.
+
+    Call arguments:
+        inputs: `(batch, ..., channels, ...)`, two dimensions or more, any numeric type. Arithmetic
+            is done in float32 at least, also when `inputs` are float16.
+        training: whether to normalize with the minibatch's statistics and move the averages. A
+            layer with `trainable=False` never does.
+        mask: boolean, `True` where an element counts: of the shape of the leading dimensions, such
+            as `(batch, time)`, or of the inputs' rank with each size equal to the inputs' or 1.
+            What is masked is left out of the statistics and normalized like the rest; a batch that
+            is masked entirely leaves every weight as it was, `step` too.
+
+    Raises:
+        ValueError: if an argument is out of its range, the feature axis is not one of the inputs',
+            or the mask does not fit the inputs.
+    """
+
+    def __init__(
+        self,
+        axis=-1,
+        momentum=0.99,
+        epsilon=1e-3,
+        center=True,
+        scale=True,
+        r_max="paper",
+        d_max="paper",
+        microbatch_size=None,
+        bias_correction=False,
+        **kwargs,
+    ):
+        super().__init__(
+            axis=axis,
+            momentum=momentum,
+            epsilon=epsilon,
+            center=center,
+            scale=scale,
+            microbatch_size=microbatch_size,
+            **kwargs,
+        )
+        paper = dict(zip(("r_max", "d_max"), schedules.paper_clipping(), strict=True))
+        self.r_max = check_bounds("r_max", r_max, lowest=1.0, paper=paper["r_max"])
+        self.d_max = check_bounds("d_max", d_max, lowest=0.0, paper=paper["d_max"])
+        self.bias_correction = bool(bias_correction)
+
+    def _build_spread(self, channels):
+        def initial_stddev(shape, dtype):
+            return ops.sqrt(self.moving_variance_initializer(shape, dtype=dtype))
+
+        self.moving_stddev = self._add_statistic("moving_stddev", channels, initial_stddev)
+        self.step = self.add_weight(
+            shape=(),
+            name="step",
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
+
+    def clipping_bounds(self, dtype=None):
+        """Returns `(r_max, d_max)` at the current `step`: two scalars, float32 by default."""
+        step = ops.cast(self.step, dtype or "float32")
+        return self.r_max(step), self.d_max(step)
+
+    def _moving_statistics(self, dtype, shape):
+        mu = ops.reshape(ops.cast(self.moving_mean, dtype), shape)
+        return mu, ops.reshape(ops.cast(self.moving_stddev, dtype), shape)
+
+    def _renormalization(self, mu_B, sigma_B, mu, sigma):
+        r_max, d_max = self.clipping_bounds(sigma_B.dtype)
+        r = ops.stop_gradient(ops.clip(sigma_B / sigma, 1 / r_max, r_max))
+        d = ops.stop_gradient(ops.clip((mu_B - mu) / sigma, -d_max, d_max))
+        return r, d
+
+    def _update(self, mean_change, sigma_B, variance_B, count):
+        alpha = 1.0 - self.momentum
+        if self.bias_correction:
+            steps = ops.cast(self.step + 1, sigma_B.dtype)
+            # 1 - (1 - alpha)^steps; momentum 0 or 1 needs no correction, and has no logarithm.
+            if 0.0 < self.momentum < 1.0:
+                alpha = alpha / -ops.expm1(steps * ops.log(ops.cast(self.momentum, steps.dtype)))
+        sigma = ops.reshape(ops.cast(self.moving_stddev, sigma_B.dtype), (1, 1, -1, 1))
+        self._move(self.moving_mean, mean_change, count, alpha)
+        self._move(self.moving_stddev, sigma_B - sigma, count, alpha)
+        self.step.assign(self.step + ops.cast(ops.any(count > 0), "int32"))
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "r_max": schedules.serialize(self.r_max),
+            "d_max": schedules.serialize(self.d_max),
+            "bias_correction": self.bias_correction,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the layer from its own configuration or `keras.layers.BatchNormalization`'s.
+
+        Of a Keras layer with `renorm=True`, `renorm_clipping` becomes the bounds (none: no
+        clipping) and `renorm_momentum` the momentum; its `rmin` must be `1 / rmax`.
+        """
+        config = dict(config)
+        renorm, clipping, momentum = (config.pop(key, None) for key in _KERAS_RENORM)
+        if renorm:
+            clipping = clipping or {}
+            rmin, rmax = clipping.get("rmin"), clipping.get("rmax")
+            if (rmin or rmax) and not (rmin and rmax and abs(rmin * rmax - 1.0) < 1e-6):
+                raise ValueError(
+                    "Algorithm 1 clips r to [1 / r_max, r_max], so `renorm_clipping` carries over "
+                    "with rmin = 1 / rmax only. Change one of them, or pass `r_max` yourself. "
+                    f"Received: renorm_clipping={clipping}"
+                )
+            dmax = clipping.get("dmax")
+            config["r_max"] = float("inf") if rmax is None else rmax
+            config["d_max"] = float("inf") if dmax is None else dmax
+            config["momentum"] = momentum
+        return cls(**config)

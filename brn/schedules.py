@@ -1,0 +1,205 @@
+"""Schedules of the clipping bounds `r_max` and `d_max`: pure functions of the training step.
+
+The paper (Ioffe 2017, section 3 and 4.1) starts as batch normalization, `r_max = 1` and
+`d_max = 0`, and relaxes both bounds once training has settled. A schedule maps the layer's own
+step count to the bound in force, inside the compiled training step, and is saved with the layer.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+
+class ClipSchedule:
+    """Base class of a bound that depends on the training step.
+
+    Subclasses implement `__call__` with `keras.ops`, so that it can be traced, and `get_config`;
+    decorated with `keras.saving.register_keras_serializable`, they are saved with the layer:
+
+    ```python
+    @keras.saving.register_keras_serializable(package="my_project")
+    class SquareRoot(brn.schedules.ClipSchedule):
+        def __call__(self, step):
+            return 1.0 + ops.sqrt(as_float(step)) / 100.0
+    ```
+    """
+
+    def __call__(self, step):
+        """Returns the bound at a training step.
+
+        Args:
+            step: the number of training steps the layer has taken before this one; a Python
+                number or a scalar tensor, of integer or floating type.
+
+        Returns:
+            A scalar floating tensor.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement __call__(step).")
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the schedule that `get_config` describes."""
+        return cls(**config)
+
+    def __repr__(self):
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.get_config() == other.get_config()
+
+    def __hash__(self):
+        return hash(repr(self))
+
+
+def as_float(step):
+    """Returns `step` as a floating tensor, cast to `keras.config.floatx()` unless it is one."""
+    step = ops.convert_to_tensor(step)
+    if keras.backend.is_float_dtype(keras.backend.standardize_dtype(step.dtype)):
+        return step
+    return ops.cast(step, keras.config.floatx())
+
+
+@keras.saving.register_keras_serializable(package="brn")
+class Constant(ClipSchedule):
+    """The same bound at every step; what a plain number stands for.
+
+    Args:
+        value: the bound. `float("inf")` does not clip at all.
+
+    Raises:
+        ValueError: if `value` is not a number, or NaN.
+    """
+
+    def __init__(self, value):
+        self.value = _number("value", value)
+
+    def __call__(self, step):
+        """Returns `value`."""
+        return ops.full_like(as_float(step), self.value)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {"value": self.value}
+
+
+@keras.saving.register_keras_serializable(package="brn")
+class Ramp(ClipSchedule):
+    """Holds `start`, then goes to `end` in a straight line, then holds `end`.
+
+    ```
+    bound(step) = start + (end - start) * clip((step - begin) / (finish - begin), 0, 1)
+    ```
+
+    With `begin == finish` it jumps: `start` before that step, `end` from that step on.
+
+    Args:
+        start: the bound up to and including step `begin`.
+        end: the bound from step `finish` on.
+        begin: the step after which the bound starts to move, at least 0.
+        finish: the step at which it arrives, at least `begin`.
+
+    Raises:
+        ValueError: if an argument is not a finite number, `begin < 0` or `finish < begin`.
+    """
+
+    def __init__(self, start, end, begin, finish):
+        self.start = _number("start", start, finite=True)
+        self.end = _number("end", end, finite=True)
+        self.begin = _number("begin", begin, finite=True)
+        self.finish = _number("finish", finish, finite=True)
+        if self.begin < 0:
+            raise ValueError(
+                "`begin` is a training step, counted from 0, and cannot be negative. "
+                f"Received: begin={begin}"
+            )
+        if self.finish < self.begin:
+            raise ValueError(
+                "`finish` must not come before `begin`: swap the two. "
+                f"Received: begin={begin}, finish={finish}"
+            )
+
+    def __call__(self, step):
+        """Returns the bound at `step`."""
+        step = as_float(step)
+        if self.begin == self.finish:
+            done = ops.cast(step >= self.finish, step.dtype)
+        else:
+            done = ops.clip((step - self.begin) / (self.finish - self.begin), 0.0, 1.0)
+        return self.start + (self.end - self.start) * done
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            "start": self.start,
+            "end": self.end,
+            "begin": self.begin,
+            "finish": self.finish,
+        }
+
+
+def paper_clipping(total_steps=130_000):
+    """Returns the paper's pair of schedules `(r_max, d_max)`, scaled to a run of `total_steps`.
+
+    In the paper's run of 130,000 steps `r_max = 1` and `d_max = 0` (batch normalization) for the
+    first 5,000; then `r_max` goes to 3 at step 40,000 and `d_max` to 5 at step 25,000 (Ioffe 2017,
+    section 4.1). The paper says "gradually"; a straight line is this package's choice.
+
+    Args:
+        total_steps: the length of the run in training steps, greater than 0.
+
+    Returns:
+        `(r_max, d_max)`, two `Ramp`s:
+        `Ramp(1, 3, 5/130 * total_steps, 40/130 * total_steps)` and
+        `Ramp(0, 5, 5/130 * total_steps, 25/130 * total_steps)`.
+
+    Raises:
+        ValueError: if `total_steps` is not a positive number.
+    """
+    if _number("total_steps", total_steps, finite=True) <= 0:
+        raise ValueError(
+            "`total_steps` is the length of the training run in steps and must be positive. "
+            f"Received: total_steps={total_steps}"
+        )
+    thousand = total_steps / 130
+    return (
+        Ramp(1.0, 3.0, begin=5 * thousand, finish=40 * thousand),
+        Ramp(0.0, 5.0, begin=5 * thousand, finish=25 * thousand),
+    )
+
+
+def get(identifier):
+    """Returns the schedule for a number, a `ClipSchedule` or a serialized one.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(identifier, dict):
+        identifier = keras.saving.deserialize_keras_object(identifier)
+    if isinstance(identifier, ClipSchedule):
+        return identifier
+    return Constant(identifier)
+
+
+def serialize(schedule):
+    """Returns what `get` turns back into `schedule`: a number for a `Constant`, else a dict."""
+    if isinstance(schedule, Constant):
+        return schedule.value
+    return keras.saving.serialize_keras_object(schedule)
+
+
+def _number(name, value, finite=False):
+    try:
+        number = math.nan if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if math.isnan(number) or (finite and math.isinf(number)):
+        raise ValueError(
+            f"`{name}` must be a {'finite ' if finite else ''}number. Received: {name}={value!r}"
+        )
+    return number
