@@ -1,0 +1,161 @@
+"""The experiments from the command line.
+
+python -m experiments list    [--scale NAME]            what there is to run
+python -m experiments prepare --dataset NAME            fetch or convert a data set
+python -m experiments run     --scale NAME [--arms A,B] [--seeds 0,1] [--jobs N]
+python -m experiments status  --scale NAME              what is done, and how long the rest takes
+python -m experiments collect --scale NAME              one table of all results
+"""
+
+import argparse
+import os
+import statistics
+import sys
+
+from experiments import grid
+from experiments.store import Store
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, or 1 if something is missing or wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from the last checkpoints.", file=sys.stderr)
+        return 130
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, function, text, scale_required=True):
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=function)
+        names = ", ".join(scale.name for scale in grid.SCALES)
+        added.add_argument("--scale", required=scale_required, help=f"one of {names}")
+        added.add_argument("--arms", type=_names, help="comma-separated; all by default")
+        added.add_argument("--seeds", type=_numbers, help="comma-separated; the scale's by default")
+        added.add_argument("--results", default="results", help="folder of results")
+        return added
+
+    command("list", _list, "list runs: id, section, figure", scale_required=False)
+    run = command("run", _run, "train the runs that have no result yet")
+    run.add_argument("--jobs", type=int, default=1, help="processes, sharing the cores (default 1)")
+    _add_data_dir(run)
+    command("status", _status, "what is done, what remains, how long that takes")
+    command("collect", _collect, "write <scale>.csv and <scale>.json from the results")
+
+    prepare = commands.add_parser("prepare", help="fetch or convert a data set")
+    prepare.set_defaults(command=_prepare)
+    prepare.add_argument("--dataset", required=True, help="a name, as in experiments/data.py")
+    prepare.add_argument("--manual-dir", help="folder with archives that are got by hand")
+    _add_data_dir(prepare)
+    return parser
+
+
+def _add_data_dir(parser):
+    parser.add_argument("--data-dir", help="folder of TFDS's data (default $TFDS_DATA_DIR)")
+
+
+def _names(text):
+    return [name for name in text.split(",") if name]
+
+
+def _numbers(text):
+    return [int(name) for name in _names(text)]
+
+
+def _selected(options):
+    return grid.runs(options.scale, options.arms, options.seeds)
+
+
+def _list(options):
+    names = [options.scale] if options.scale else [scale.name for scale in grid.SCALES]
+    for name in names:
+        scale = grid.scale(name)
+        print(f"{name}: {scale.title}, {scale.steps} steps of {scale.workers} x {grid.MINIBATCH}")
+        for run in grid.runs(name, options.arms, options.seeds):
+            print(
+                f"  {run.id:32} section {run.arm.section}, figure {run.arm.figure}: {run.arm.label}"
+            )
+    return 0
+
+
+def _run(options):
+    if options.jobs < 1:
+        raise ValueError(f"Expected --jobs of at least 1. Received: --jobs {options.jobs}")
+    from experiments.workers import run_all
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    runs = _selected(options)
+    outcome = run_all(runs, options.results, options.data_dir, options.jobs)
+    before = len(runs) - len(outcome)
+    counts = {status: list(outcome.values()).count(status) for status in set(outcome.values())}
+    now = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    print(f"{options.scale}: {len(runs)} runs; {before} had ended before; now: {now or 'none'}")
+    if "busy" in counts:
+        print("Busy runs are being trained by another command: see `status`.")
+    return 0
+
+
+def _status(options):
+    store, runs = Store(options.results), _selected(options)
+    seconds, steps_left = [], 0
+    for run in runs:
+        result, lock = store.result(run), None
+        if result is not None:
+            state = result["status"]
+            seconds.append(result["wall_time_s"] / run.scale.steps)
+        else:
+            lock = store.try_lock(run)
+            saved = store.checkpoint(run)
+            step = saved[0]["step"] if saved else 0
+            steps_left += run.scale.steps - step
+            state = "running" if lock is None else "interrupted" if step else "to do"
+            state += f", checkpoint at step {step} of {run.scale.steps}" if step else ""
+        if lock is not None:
+            lock.release()
+        print(f"  {run.id:32} {state}")
+    done = len(seconds)
+    print(f"{options.scale}: {done} of {len(runs)} runs have ended.")
+    if steps_left and seconds:
+        hours = steps_left * statistics.median(seconds) / 3600
+        print(
+            f"The rest takes about {hours:.1f} hours one after another, at the pace of the others."
+        )
+    elif steps_left:
+        print(f"The rest is {steps_left} steps; no run has ended yet to tell how long they take.")
+    return 0
+
+
+def _collect(options):
+    from experiments.collect import collect
+
+    store = Store(options.results)
+    found, missing = collect(store, _selected(options))
+    print(f"{store.root / options.scale}.csv: {found} runs")
+    for run_id in missing:
+        print(f"missing: {run_id}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def _prepare(options):
+    from experiments import data
+
+    source = data.prepare(options.dataset, options.data_dir, options.manual_dir)
+    sizes = f"{len(source.train)} training and {len(source.validation)} validation images"
+    print(f"{options.dataset}: {source.classes} classes, {sizes} of {source.image_shape}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

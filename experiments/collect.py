@@ -1,0 +1,76 @@
+"""Gathers the results of a scale: one tidy CSV, and a manifest of what should be there."""
+
+import io
+import json
+
+import pandas as pd
+
+from experiments import grid
+from experiments.store import Store, write_text
+
+COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", "measure", "value")
+
+
+def collect(store: Store, runs: list[grid.Run]) -> tuple[int, list[str]]:
+    """Writes `<scale>.csv` and `<scale>.json` for runs of one scale.
+
+    The CSV has one row a measurement; the manifest names every run that was asked for, so that
+    whoever reads the CSV knows what is missing.
+
+    Args:
+        store: where the results are, and the two files go.
+        runs: the runs of the grid that should be there.
+
+    Returns:
+        The number of results found, and the ids of the runs without one.
+
+    Raises:
+        ValueError: if a result was made with another configuration than the grid's.
+    """
+    results = {run.id: store.result(run) for run in runs}
+    missing = [name for name, result in results.items() if result is None]
+    found = [result for result in results.values() if result is not None]
+    table = io.StringIO()
+    pd.DataFrame(_rows(found), columns=COLUMNS).to_csv(table, index=False, lineterminator="\n")
+    scale = runs[0].scale
+    write_text(store.root / f"{scale.name}.csv", table.getvalue())
+    manifest = json.dumps(_manifest(scale, runs, found), indent=1) + "\n"
+    write_text(store.root / f"{scale.name}.json", manifest)
+    return len(found), missing
+
+
+def _rows(results):
+    for result in results:
+        config = result["config"]
+        run = (result["id"], config["arm"], config["seed"], result["status"])
+        for point in result["curve"]:
+            for measure, value in point.items():
+                if measure != "step":
+                    yield (*run, point["step"], config["total_steps"], measure, value)
+
+
+def _manifest(scale, runs, results):
+    arms = {run.arm.name: run.arm for run in runs}
+    environments = sorted({_describe(result["environment"]) for result in results})
+    seconds = sum(result["wall_time_s"] * result["environment"]["cores"] for result in results)
+    return {
+        "scale": scale.name,
+        "title": scale.title,
+        "notes": list(scale.notes),
+        "protocol": scale.protocol(),
+        "seeds": sorted({run.seed for run in runs}),
+        "arms": [
+            {"arm": a.name, "section": a.section, "figure": a.figure, "label": a.label}
+            for a in arms.values()
+        ],
+        "runs": [run.id for run in runs],
+        "environment": environments,
+        "core_hours": round(seconds / 3600, 3),
+    }
+
+
+def _describe(environment):
+    return (
+        "{device}, {cores} core(s); Keras {keras} on {backend} {backend_version}, "
+        "numpy {numpy}, Python {python}".format(**environment)
+    )

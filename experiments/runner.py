@@ -1,0 +1,289 @@
+"""One run: train, average the weights, evaluate, checkpoint, resume, write the result once."""
+
+import math
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from experiments import evaluation, models
+from experiments.augmentation import Augmentation
+from experiments.environment import environment
+from experiments.grid import MINIBATCH, Arm, Run, Scale
+from experiments.pipeline import Minibatches
+from experiments.sampling import Iid, Structured
+from experiments.splits import Source
+from experiments.store import Store
+
+Progress = Callable[[Run, int], None]
+"""Is told that a run has reached a step."""
+
+
+class Trainer:
+    """Trains the runs of one arm at one scale, seed after seed, compiling once.
+
+    A run computes the same whether it is the first of its trainer or not, and whether or not it
+    was interrupted.
+
+    Args:
+        scale: the scale.
+        arm: the arm.
+        source: the scale's data.
+    """
+
+    def __init__(self, scale: Scale, arm: Arm, source: Source):
+        self.scale, self.arm, self.source = scale, arm, source
+        self.model = self._network(arm.group)
+        decay = keras.optimizers.schedules.ExponentialDecay(
+            scale.learning_rate, scale.steps, scale.learning_rate_decay
+        )
+        optimizer = keras.optimizers.RMSprop(
+            decay, rho=0.9, momentum=scale.rms_momentum, epsilon=scale.rms_epsilon
+        )
+        self.model.compile(
+            optimizer,
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=[
+                LastMinibatch(_cross_entropy, name="last_loss"),
+                LastMinibatch(keras.metrics.sparse_categorical_accuracy, name="last_accuracy"),
+            ],
+        )
+        optimizer.build(self.model.trainable_variables)
+        self._new_optimizer = _values(optimizer.variables)
+        self._evaluations = self._prepare_evaluations()
+
+    def _network(self, group):
+        scale = self.scale
+        normalize = models.normalization(
+            self.arm.normalization, group, scale.steps, scale.alpha, scale.epsilon
+        )
+        return models.build(
+            scale.network, self.source.image_shape, self.source.classes, normalize, scale.width
+        )
+
+    def _prepare_evaluations(self):
+        """Returns measure -> (logits function, split, indices)."""
+        scale, source = self.scale, self.source
+        infer = evaluation.logits_function(self.model, training=False)
+        evaluations = {}
+        for name, split in (("validation", source.validation), ("training", source.train)):
+            indices = evaluation.spread_indices(len(split), scale.evaluation_images)
+            evaluations[f"{name}_accuracy_percent"] = (infer, split, indices)
+        if self.arm.minibatch_statistics:
+            structure = (scale.test_labels_per_minibatch, scale.images_per_label)
+            by_minibatch = self._network(math.prod(structure))
+            evaluations["minibatch_statistics_accuracy_percent"] = (
+                evaluation.logits_function(by_minibatch, training=True),
+                source.validation,
+                evaluation.structured_indices(
+                    source.validation, *structure, scale.evaluation_images
+                ),
+            )
+        return evaluations
+
+    def evaluate(self, weights: evaluation.Weights) -> dict[str, float]:
+        """Returns the accuracy of these weights in percent, by measure."""
+        return {
+            measure: evaluation.accuracy_percent(logits, weights, split, indices)
+            for measure, (logits, split, indices) in self._evaluations.items()
+        }
+
+    def run(self, seed: int, store: Store, progress: Progress = lambda run, step: None) -> dict:
+        """Trains one seed, from its checkpoint if it has one, and writes its result.
+
+        Args:
+            seed: initial weights, order of the data and augmentation follow from it; they are the
+                same in every arm.
+            store: where checkpoints and the result go.
+            progress: is told of every step.
+
+        Returns:
+            The result, as written.
+        """
+        run = Run(self.scale, self.arm, seed)
+        self._reset(seed)
+        course = _Course(self, run, store, progress)
+        course.resume()
+        minibatches = Minibatches(
+            self.source.train,
+            sampler(self.scale, self.arm, self.source, seed),
+            Augmentation(self.scale.flip, self.scale.shift, self.scale.padding, self.scale.noise),
+            total_steps=self.scale.steps,
+            first_step=course.step,
+        )
+        if course.step < self.scale.steps and not course.diverged:
+            self.model.fit(minibatches, shuffle=False, verbose=0, callbacks=[course])
+        result = course.result()
+        store.write_result(run, result)
+        return result
+
+    def _reset(self, seed):
+        keras.utils.set_random_seed(seed)
+        _assign(self.model.variables, _values(self._network(self.arm.group).variables))
+        _assign(self.model.optimizer.variables, self._new_optimizer)
+
+
+def sampler(scale: Scale, arm: Arm, source: Source, seed: int) -> Iid | Structured:
+    """Returns the sampler of an arm; arms that sample alike see the same minibatches."""
+    if arm.sampling == "iid":
+        return Iid(len(source.train), scale.workers, MINIBATCH, seed)
+    return Structured(
+        source.train.labels,
+        scale.workers,
+        scale.labels_per_minibatch,
+        scale.images_per_label,
+        arm.sampling,
+        seed,
+    )
+
+
+class _Course(keras.callbacks.Callback):
+    """The course of one run: moves the averages, evaluates, keeps the curve and checkpoints."""
+
+    def __init__(self, trainer, run, store, progress):
+        super().__init__()
+        self._trainer, self._run, self._store, self._progress = trainer, run, store, progress
+        self.step, self.curve, self.diverged = 0, [], False
+        self._average = _Average(trainer.model, run.scale.averaging)
+        self._since_evaluation = []
+        self._before, self._started = 0.0, time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        model = self.model  # on JAX, asking for it brings the variables up to date
+        self.step += 1
+        self._since_evaluation.append((float(logs["last_loss"]), float(logs["last_accuracy"])))
+        if not math.isfinite(logs["last_loss"]):
+            self.diverged = model.stop_training = True
+        else:
+            self._average.update(self.step)
+        scale = self._run.scale
+        if self.diverged or self.step % scale.evaluate_every == 0 or self.step == scale.steps:
+            self._evaluate()
+            self._save()
+        self._progress(self._run, self.step)
+
+    def _evaluate(self):
+        losses, accuracies = np.array(self._since_evaluation, np.float64).T
+        self._since_evaluation = []
+        point = {"step": self.step}
+        if not self.diverged:
+            point["training_loss"] = round(float(losses.mean()), 6)
+            point["training_loss_max"] = round(float(losses.max()), 6)
+            point["training_minibatch_accuracy_percent"] = round(100 * float(accuracies.mean()), 4)
+            accuracy = self._trainer.evaluate(self._average.weights)
+            point.update({measure: round(value, 4) for measure, value in accuracy.items()})
+        self.curve.append(point)
+
+    def _elapsed(self):
+        return self._before + time.perf_counter() - self._started
+
+    def _save(self):
+        model = self._trainer.model
+        states = {
+            "model": _values(model.variables),
+            "optimizer": _values(model.optimizer.variables),
+            "average": [*self._average.weights[0], *self._average.weights[1]],
+        }
+        arrays = {f"{kind}_{i}": v for kind, vs in states.items() for i, v in enumerate(vs)}
+        notes = {
+            "step": self.step,
+            "curve": self.curve,
+            "diverged": self.diverged,
+            "wall_time_s": self._elapsed(),
+        }
+        self._store.write_checkpoint(self._run, notes, arrays)
+
+    def resume(self):
+        """Goes back to the run's last checkpoint, if there is one."""
+        saved = self._store.checkpoint(self._run)
+        if saved is None:
+            return
+        notes, arrays = saved
+        self.step, self.curve, self.diverged = notes["step"], notes["curve"], notes["diverged"]
+        self._before = notes["wall_time_s"]
+        model = self._trainer.model
+
+        def values(kind):
+            return [arrays[f"{kind}_{i}"] for i in range(sum(k.startswith(kind) for k in arrays))]
+
+        _assign(model.variables, values("model"))
+        _assign(model.optimizer.variables, values("optimizer"))
+        self._average.restore(values("average"))
+
+    def result(self):
+        """Returns the result of the run."""
+        return {
+            "id": self._run.id,
+            "status": "diverged" if self.diverged else "finished",
+            "config": self._run.config(),
+            "environment": environment(),
+            "parameters": self._trainer.model.count_params(),
+            "wall_time_s": round(self._elapsed(), 1),
+            "curve": self.curve,
+        }
+
+
+class _Average:
+    """Exponential moving average of all of a model's weights, mu and sigma included.
+
+    ```
+    average += (1 - decay(t)) * (weight - average),   decay(t) = min(decay, (1 + t) / (10 + t))
+    ```
+
+    The averages start at the initial weights; the second term is TensorFlow's usual warm-up.
+    Whole numbers, such as the layers' step count, are taken over as they are.
+    """
+
+    def __init__(self, model, decay):
+        self._parts = (model.trainable_variables, model.non_trainable_variables)
+        self._decay = decay
+        self.weights = tuple([value.copy() for value in _values(part)] for part in self._parts)
+
+    def update(self, step):
+        keep = np.float32(1 - min(self._decay, (1 + step) / (10 + step)))
+        for part, averages in zip(self._parts, self.weights, strict=True):
+            for i, value in enumerate(_values(part)):
+                if value.dtype.kind == "f":
+                    averages[i] += keep * (value - averages[i])
+                else:
+                    averages[i] = value
+
+    def restore(self, values):
+        trainable = len(self.weights[0])
+        self.weights = (values[:trainable], values[trainable:])
+
+
+class LastMinibatch(keras.metrics.Metric):
+    """The mean of a function over the last minibatch, not over the epoch so far.
+
+    Args:
+        function: of labels and predictions, gives one value an example.
+        name: name of the metric in the logs.
+    """
+
+    def __init__(self, function, name):
+        super().__init__(name=name)
+        self._function = function
+        self.value = self.add_variable((), "zeros", name="value")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Replaces the value."""
+        self.value.assign(keras.ops.mean(self._function(y_true, y_pred)))
+
+    def result(self):
+        """Returns the value."""
+        return keras.ops.convert_to_tensor(self.value)
+
+
+def _cross_entropy(y_true, y_pred):
+    return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+
+
+def _values(variables):
+    return [keras.ops.convert_to_numpy(variable.value) for variable in variables]
+
+
+def _assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
