@@ -9,6 +9,7 @@ from experiments import grid
 from experiments.store import Store, write_text
 
 COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", "measure", "value")
+_MAIN_MEASURE = "validation_accuracy_percent"
 
 
 def collect(store: Store, runs: list[grid.Run]) -> tuple[int, list[str]]:
@@ -44,9 +45,10 @@ def _rows(results):
         config = result["config"]
         run = (result["id"], config["arm"], config["seed"], result["status"])
         for point in result["curve"]:
-            for measure, value in point.items():
-                if measure != "step":
-                    yield (*run, point["step"], config["total_steps"], measure, value)
+            # Where a run diverged there is a step and nothing to measure: an empty value says so.
+            measured = {k: v for k, v in point.items() if k != "step"} or {_MAIN_MEASURE: None}
+            for measure, value in measured.items():
+                yield (*run, point["step"], config["total_steps"], measure, value)
 
 
 def _manifest(scale, runs, results):

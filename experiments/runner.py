@@ -44,6 +44,7 @@ class Trainer:
         self.model.compile(
             optimizer,
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            jit_compile=keras.config.backend() == "jax",
             metrics=[
                 LastMinibatch(_cross_entropy, name="last_loss"),
                 LastMinibatch(keras.metrics.sparse_categorical_accuracy, name="last_accuracy"),

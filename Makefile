@@ -1,0 +1,65 @@
+# Two commands: `make reproduce` (the paper in miniature) and `make test`.
+# Everything is installed into .venv; Python 3.11 or later is needed.
+
+PYTHON ?= python3
+BACKENDS ?= tensorflow jax
+JOBS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
+# Any build of PyTorch of this version or later will do; name a CPU build to spare the download of CUDA.
+TORCH ?= torch==2.13.0
+
+BIN := .venv/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DELETE_ON_ERROR:
+.PHONY: reproduce test figures benchmark lint format clean $(BACKENDS:%=test-%)
+
+# Installation: one stamp for each set of requirements.
+
+.venv/created:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and \
+	  'Python 3.11 or later is needed, this is ' + sys.version.split()[0] + ': make PYTHON=python3.12 ...')"
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/experiments: .venv/created setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --editable ".[experiments,jax]"
+	@touch $@
+
+.venv/test-tensorflow .venv/test-jax: .venv/experiments
+	$(BIN)/pip install --quiet --editable ".[experiments,jax,test]"
+	@touch .venv/test-tensorflow .venv/test-jax
+
+.venv/test-torch: .venv/test-tensorflow
+	$(BIN)/pip install --quiet $(TORCH)
+	@touch $@
+
+# The paper in miniature, on the digits that come with scikit-learn.
+
+reproduce: export KERAS_BACKEND ?= jax
+reproduce: .venv/experiments
+	$(BIN)/python -m experiments run --scale digits --results reproduction --jobs $(JOBS)
+	$(BIN)/python -m experiments collect --scale digits --results reproduction
+	$(BIN)/python -m paper_figures --results reproduction --output reproduction/figures
+	@echo "Open reproduction/figures/report.html; tables and figures lie beside it, runs in reproduction/runs."
+
+# The figures and the report from the committed results.
+
+figures: .venv/experiments
+	$(BIN)/python -m paper_figures
+
+test: $(BACKENDS:%=test-%)
+
+$(BACKENDS:%=test-%): test-%: .venv/test-%
+	KERAS_BACKEND=$* $(BIN)/python -m pytest
+
+lint: .venv/test-tensorflow
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: .venv/test-tensorflow
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf .venv reproduction build *.egg-info

@@ -1,0 +1,244 @@
+"""Read the collected results and the paper's numbers, and refuse what does not fit together.
+
+Nothing is computed here: a `Scale` holds what `python -m experiments collect` wrote, a `Paper`
+what the paper reports.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+REPOSITORY_RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+VALIDATION = "validation_accuracy_percent"
+TRAINING = "training_accuracy_percent"
+MINIBATCH = "minibatch_statistics_accuracy_percent"
+ACCURACY_ON = {
+    "validation": VALIDATION,
+    "training images, inference mode": TRAINING,
+    "validation, minibatch statistics on structured minibatches": MINIBATCH,
+}
+COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", "measure", "value")
+MANIFEST_KEYS = ("scale", "title", "notes", "protocol", "seeds", "arms", "runs",
+                 "environment", "core_hours")  # fmt: skip
+ARM_KEYS = ("arm", "section", "figure", "label")
+PAPER_COLUMNS = ("row", "arm", "measure", "value_percent", "step", "section", "figure", "note",
+                 "source")  # fmt: skip
+PAPER_CURVE_COLUMNS = ("figure", "arm", "accuracy_on", "step", "accuracy_percent")
+
+
+class ResultsError(ValueError):
+    """Results that are absent, incomplete or not in the documented format."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One scale's collected runs.
+
+    Attributes:
+        manifest: The contents of `<scale>.json`: title, notes, protocol, arms, ...
+        runs: One row a run, indexed by run id: `arm`, `seed`, `status` ("finished" or "diverged").
+        measurements: One row a finite measurement, with the columns `COLUMNS`.
+        total_steps: Training steps of every run.
+    """
+
+    manifest: dict
+    runs: pd.DataFrame
+    measurements: pd.DataFrame
+    total_steps: int
+
+    @property
+    def name(self) -> str:
+        """The scale's name, e.g. `digits`."""
+        return self.manifest["scale"]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The arms the manifest expects, in its order, with their labels."""
+        return {arm["arm"]: arm["label"] for arm in self.manifest["arms"]}
+
+    def values(self, arm: str, measure: str = VALIDATION) -> pd.DataFrame:
+        """The rows of one arm and measure, sorted by seed and step: `seed, status, step, value`."""
+        rows = self.measurements.query("arm == @arm and measure == @measure")
+        return rows[["seed", "status", "step", "value"]].sort_values(["seed", "step"])
+
+    def diverged(self, arm: str) -> list[int]:
+        """The seeds of the arm's diverged runs."""
+        return sorted(self.runs.query("arm == @arm and status == 'diverged'")["seed"])
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The paper's numbers.
+
+    Attributes:
+        table: `paper.csv`, one row a reported value, with the columns `PAPER_COLUMNS`.
+        curves: `paper_curves.csv` with `measure` in place of `accuracy_on`.
+    """
+
+    table: pd.DataFrame
+    curves: pd.DataFrame
+
+    def curve(self, arm: str, measure: str = VALIDATION) -> pd.DataFrame:
+        """The points `step, accuracy_percent` of one curve, sorted by step."""
+        rows = self.curves.query("arm == @arm and measure == @measure")
+        return rows[["step", "accuracy_percent"]].sort_values("step")
+
+
+def find_scales(results: Path) -> list[str]:
+    """Name every scale that has a `<scale>.csv` and a `<scale>.json` in the folder.
+
+    Raises:
+        ResultsError: If there is none.
+    """
+    names = sorted(
+        path.stem for path in results.glob("*.json") if _csv(results, path.stem).exists()
+    )
+    if not names:
+        raise ResultsError(
+            f"Expected collected results, a <scale>.csv and a <scale>.json. "
+            f"Received: results={results}, which has none. {_how_to_make('digits')}"
+        )
+    return names
+
+
+def load_scale(results: Path, name: str) -> Scale:
+    """Read one scale and check it against its manifest.
+
+    Args:
+        results: The folder with `<name>.csv` and `<name>.json`.
+        name: The scale's name.
+
+    Raises:
+        ResultsError: If a file is absent or unreadable, has other columns or keys than documented,
+            belongs to another scale, or lacks a run that the manifest expects.
+    """
+    manifest = _read_manifest(results / f"{name}.json", name)
+    path = _csv(results, name)
+    rows = _read_csv(path, COLUMNS, _how_to_make(name))
+    foreign = sorted(set(rows["run"]) - set(manifest["runs"]))
+    if foreign:
+        raise ResultsError(
+            f"{path} should hold only the runs that the manifest of scale {name!r} expects. "
+            f"Received: run={', '.join(foreign)}. Collect the scale again."
+        )
+    missing = [run for run in manifest["runs"] if run not in set(rows["run"])]
+    if missing:
+        raise ResultsError(
+            f"{path} lacks {len(missing)} of the {len(manifest['runs'])} runs that the manifest "
+            f"expects. Missing: {', '.join(missing)}. {_how_to_make(name)}"
+        )
+    runs = _check_rows(path, name, rows)
+    return Scale(
+        manifest=manifest,
+        runs=runs,
+        measurements=rows[np.isfinite(rows["value"])],
+        total_steps=int(rows["total_steps"].iloc[0]),
+    )
+
+
+def load_paper(results: Path) -> Paper:
+    """Read the paper's table and curves from `results`, or else from the repository's results.
+
+    Raises:
+        ResultsError: If a file is absent, or has other columns or measures than documented.
+    """
+    table = _read_paper_csv(results, "paper.csv", PAPER_COLUMNS)
+    curves = _read_paper_csv(results, "paper_curves.csv", PAPER_CURVE_COLUMNS)
+    unknown = sorted(set(curves["accuracy_on"]) - set(ACCURACY_ON))
+    if unknown:
+        raise ResultsError(
+            f"paper_curves.csv: accuracy_on should be one of {', '.join(ACCURACY_ON)}. "
+            f"Received: accuracy_on={', '.join(unknown)}."
+        )
+    curves["measure"] = curves["accuracy_on"].map(ACCURACY_ON)
+    return Paper(table=table, curves=curves.drop(columns="accuracy_on"))
+
+
+def _csv(results, name):
+    return results / f"{name}.csv"
+
+
+def _how_to_make(name):
+    return (
+        f"Make them with `python -m experiments run --scale {name}` and then "
+        f"`python -m experiments collect --scale {name}`."
+    )
+
+
+def _read_csv(path, columns, remedy):
+    numbers = {"seed": int, "total_steps": int, "value": float}
+    try:
+        rows = pd.read_csv(path, dtype=numbers)
+    except FileNotFoundError:
+        raise ResultsError(f"Expected the file {path}; it does not exist. {remedy}") from None
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        raise ResultsError(f"{path} is not a readable CSV file ({error}). {remedy}") from error
+    if sorted(rows.columns) != sorted(columns):
+        raise ResultsError(
+            f"{path} should have the columns {','.join(columns)}. "
+            f"Received: columns={','.join(rows.columns)}. {remedy}"
+        )
+    return rows
+
+
+def _read_paper_csv(results, name, columns):
+    folder = results if (results / name).exists() else REPOSITORY_RESULTS
+    return _read_csv(folder / name, columns, "It is part of the repository: restore it.")
+
+
+def _read_manifest(path, name):
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultsError(f"Expected {path}; it does not exist. {_how_to_make(name)}") from None
+    except ValueError as error:
+        raise ResultsError(f"{path} is not JSON ({error}). {_how_to_make(name)}") from error
+    absent = [key for key in MANIFEST_KEYS if key not in manifest]
+    absent += [key for key in ARM_KEYS if any(key not in arm for arm in manifest.get("arms", []))]
+    if absent:
+        raise ResultsError(
+            f"{path} should have the keys {', '.join(MANIFEST_KEYS)}, and each arm "
+            f"{', '.join(ARM_KEYS)}. Received: no {', '.join(absent)}. Collect the scale again."
+        )
+    if manifest["scale"] != name:
+        raise ResultsError(
+            f"{path} should describe the scale {name!r}. Received: scale={manifest['scale']!r}. "
+            "Name the file after its scale."
+        )
+    if not manifest["runs"]:
+        raise ResultsError(
+            f"{path} should expect at least one run. Received: runs=[]. {_how_to_make(name)}"
+        )
+    return manifest
+
+
+def _check_rows(path, name, rows):
+    """Hold the rows against the format; return one row a run."""
+    status, value = rows["status"], rows["value"]
+    ids = name + "-" + rows["arm"] + "-s" + rows["seed"].astype(str)
+    percent = rows["measure"].str.endswith("_percent") & value.notna()
+    repeated = rows.duplicated(["run", "step", "measure"])
+    unmeasured = ~rows["run"].isin(rows.loc[rows["measure"] == VALIDATION, "run"])
+    differing = rows.groupby("run")["status"].transform("nunique") > 1
+    total_steps = rows["total_steps"]
+    checks = (
+        ("status", ~status.isin(["finished", "diverged"]), "should be finished or diverged"),
+        ("run", rows["run"] != ids, f"should read {name}-<arm>-s<seed>"),
+        ("run", repeated, "should have one value a step and measure"),
+        ("run", unmeasured, f"should have the measure {VALIDATION}"),
+        ("run", differing, "should have one status"),
+        ("run", value.isna() & (status == "finished"), "may lack a value only if it diverged"),
+        ("value", percent & ~value.between(0, 100), "should lie between 0 and 100 if in percent"),
+        ("total_steps", total_steps != total_steps.iloc[0], "should be the same in every run"),
+    )
+    for column, wrong, expected in checks:
+        if wrong.any():
+            found = ", ".join(sorted(set(rows.loc[wrong, column].astype(str))))
+            raise ResultsError(
+                f"{path}: {column} {expected}. Received: {column}={found}. Collect the scale again."
+            )
+    return rows[["run", "arm", "seed", "status"]].drop_duplicates().set_index("run")

@@ -1,0 +1,152 @@
+"""One self-contained HTML page: everything inline, nothing loaded from elsewhere."""
+
+import base64
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+
+from paper_figures.load import Paper, Scale
+
+INTRODUCTION = (
+    "Batch Renormalization (Ioffe 2017, arXiv:1702.03275) corrects a normalized minibatch towards "
+    "the moving statistics, so that training depends less on how the minibatch was put together. "
+    "This page draws the paper's figures 1 to 3 again from this repository's own runs, each beside "
+    "the paper's curves. It is made from the files in the results folder alone, by "
+    "`python -m paper_figures`."
+)
+TABLE_NOTE = (
+    "Top-1 accuracy in percent. The paper's values are the maxima of its curves; ours are each "
+    "run's maximum and final value, averaged over n seeds, with the 95 % t interval of the mean. "
+    "Maxima are chosen on the images they are reported for. Of a diverged run counts what was "
+    "measured before it diverged."
+)
+CSS = """
+body { margin: 0 auto; max-width: 60rem; padding: 1rem; color: #222; background: #fff;
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1, h2, h3 { line-height: 1.25; } h2 { margin-top: 3rem; border-top: 2px solid #222; }
+figure { margin: 2rem 0; } figure img { width: 100%; height: auto; display: block; }
+figcaption, .small { font-size: .875rem; color: #444; } .finding { color: #222; font-size: 1rem; }
+.notes { background: #fff6e0; border-left: 4px solid #D55E00; padding: .5rem 1rem; }
+table { border-collapse: collapse; width: 100%; font-size: .875rem; margin: 1rem 0; }
+th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid #ddd;
+  vertical-align: top; }
+@media (max-width: 600px) {
+  thead { display: none; } tr { display: block; padding: .5rem 0; border-bottom: 1px solid #888; }
+  td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: .1rem 0;
+    text-align: right; }
+  td::before { content: attr(data-label); color: #666; text-align: left; }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure of the report: two SVG pictures (wide, and stacked for phones) and its words."""
+
+    number: int
+    wide: bytes
+    stacked: bytes
+    caption: str
+    finding: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One scale of the report; `table` is what the reader sees, `left_out` the reasons why."""
+
+    scale: Scale
+    drawings: list[Drawing]
+    left_out: list[str]
+    table: pd.DataFrame
+
+
+def build(sections: list[Section], paper: Paper) -> str:
+    """Put the page together."""
+    title = "Batch Renormalization: the paper's figures, drawn again"
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
+        f"<h1>{title}</h1>\n{_code(INTRODUCTION)}"
+        + "".join(_section(section) for section in sections)
+        + _reported(paper)
+        + "</body>\n</html>\n"
+    )
+
+
+def _section(section):
+    manifest = section.scale.manifest
+    runs = section.scale.runs
+    notes = "".join(f"<p>{escape(note)}</p>\n" for note in manifest["notes"])
+    hours = manifest["core_hours"]
+    cost = "not recorded" if hours is None else f"{hours:.1f} core hours"
+    protocol = {"setting": manifest["protocol"].keys(), "value": manifest["protocol"].values()}
+    return (
+        f'<section id="{escape(manifest["scale"])}">\n'
+        f"<h2>{escape(manifest['title'])} (scale {escape(manifest['scale'])})</h2>\n"
+        + (
+            f'<div class="notes">\n<h3>In what this differs from the paper</h3>\n{notes}</div>\n'
+            if notes
+            else ""
+        )
+        + "".join(_drawing(drawing) for drawing in section.drawings)
+        + "".join(f"<p>{escape(reason)}</p>\n" for reason in section.left_out)
+        + f"<h3>The paper and ours</h3>\n{_table(section.table)}"
+        + f'<p class="small">{TABLE_NOTE}</p>\n'
+        + f"<h3>Protocol</h3>\n{_table(pd.DataFrame(protocol).astype(str))}"
+        + "<h3>Environment and cost</h3>\n<ul>\n"
+        + "".join(f"<li>{escape(line)}</li>\n" for line in manifest["environment"])
+        + f"</ul>\n<p>{len(runs)} runs, {(runs['status'] == 'diverged').sum()} of them diverged; "
+        f"{cost}.</p>\n</section>\n"
+    )
+
+
+def _drawing(drawing):
+    return (
+        f'<figure id="figure-{drawing.number}">\n<picture>\n'
+        f'<source media="(max-width: 600px)" srcset="{_data_uri(drawing.stacked)}">\n'
+        f'<img alt="{escape(drawing.finding)}" src="{_data_uri(drawing.wide)}">\n</picture>\n'
+        f'<figcaption><p class="finding">{escape(drawing.finding)}</p>\n'
+        f"<p>{escape(drawing.caption)}</p></figcaption>\n</figure>\n"
+    )
+
+
+def _reported(paper):
+    table = paper.table
+    shown = table[["row", "section", "figure", "value_percent", "step", "note"]].rename(
+        columns={"value_percent": "top-1, %"}
+    )
+    shown["step"] = [f"{step / 1000:.0f}k" if step > 0 else "" for step in shown["step"]]
+    sources = "; ".join(table["source"].unique())
+    return (
+        "<section>\n<h2>What the paper reports</h2>\n"
+        f"{_table(shown.fillna('').astype(str))}"
+        f'<p class="small">Source: {escape(sources)}. Its curves were read off the vector graphics '
+        "of its figures.</p>\n</section>\n"
+    )
+
+
+def _table(table):
+    head = "".join(f"<th>{escape(name)}</th>" for name in table.columns)
+    rows = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-label="{escape(name)}">{escape(value)}</td>'
+            for name, value in zip(table.columns, row, strict=True)
+        )
+        + "</tr>\n"
+        for row in table.to_numpy()
+    )
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
+
+
+def _code(text):
+    """Write a paragraph with the parts between backquotes as code."""
+    parts = escape(text).split("`")
+    pieces = [f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)]
+    return f"<p>{''.join(pieces)}</p>\n"
+
+
+def _data_uri(svg):
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
