@@ -89,10 +89,8 @@ def prepare(
     if name.partition(":")[0] in ("digits", "folder"):
         return load(name, data_dir, image_size=image_size)
     data_dir = _data_dir(data_dir)
-    builder = _builder(name, data_dir)
+    tfds, builder = _builder(name, data_dir)
     if not builder.is_prepared():
-        import tensorflow_datasets as tfds
-
         manual_dir = Path(manual_dir or data_dir / "downloads" / "manual").expanduser()
         instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
         if instructions and not (manual_dir.is_dir() and any(manual_dir.iterdir())):
@@ -136,9 +134,7 @@ def _load_tfds(name, data_dir, image_size):
 
 
 def _open_tfds(name, data_dir, image_size):
-    import tensorflow_datasets as tfds
-
-    builder = _builder(name, data_dir)
+    tfds, builder = _builder(name, data_dir)
     if not builder.is_prepared():
         raise MissingDataError(
             f"The data set {name!r} is not prepared. Expected it in {builder.data_path}. "
@@ -147,13 +143,14 @@ def _open_tfds(name, data_dir, image_size):
             + (" --manual-dir DIR" if builder.MANUAL_DOWNLOAD_INSTRUCTIONS else "")
         )
     image_key, label_key = builder.info.supervised_keys or ("image", "label")
-    image, label = (builder.info.features.get(key) for key in (image_key, label_key))
+    features = dict(builder.info.features.items())
+    image, label = features.get(image_key), features.get(label_key)
     if not isinstance(image, tfds.features.Image) or not isinstance(
         label, tfds.features.ClassLabel
     ):
         raise ValueError(
             "Expected a data set of images with one class label each. "
-            f"Received: name={name!r} with features {builder.info.features}."
+            f"Received: name={name!r} with features {features}."
         )
     validation = next((split for split in VALIDATION_NAMES if split in builder.info.splits), None)
     if validation is None or "train" not in builder.info.splits:
@@ -196,6 +193,7 @@ class _TfdsRecords:
 
 
 def _builder(name, data_dir):
+    """Returns TFDS, which is imported only where it is needed, and its builder of a data set."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -207,7 +205,7 @@ def _builder(name, data_dir):
     if name.partition(":")[0] == "tiny_imagenet":
         import experiments.tiny_imagenet  # noqa: F401  (registers its builder)
     try:
-        return tfds.builder(name, data_dir=data_dir, file_format="array_record")
+        return tfds, tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError as error:
         raise ValueError(
             'Expected "digits", "digits:2", "digits:3", "tiny_imagenet", "folder:<path>" or a name '

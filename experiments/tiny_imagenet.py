@@ -2,7 +2,7 @@
 
 TFDS has no such builder, so this one reads the public archive from its manual folder. Importing
 this module registers it: afterwards `tfds.builder("tiny_imagenet")` works like any other name.
-Preparing it takes about two minutes and needs no network.
+Preparing it takes a few minutes and needs no network.
 """
 
 import io

@@ -10,11 +10,16 @@ from reference import Reference
 import brn
 
 BACKEND = keras.backend.backend()
-WAYS = {"tensorflow": ("eager", "graph", "xla"), "jax": ("eager", "jit"), "torch": ("eager",)}[BACKEND]
+WAYS = {"tensorflow": ("eager", "graph", "xla"), "jax": ("eager", "jit"), "torch": ("eager",)}[
+    BACKEND
+]
 """The ways in which `training_pass` can run a layer on this backend."""
 
+ONCE = "jit" if BACKEND == "jax" else "eager"
+"""The cheapest way to run a shape once: JAX compiles operation by operation, or all at once."""
+
 SHAPE = (6, 2, 5)
-"""The inputs of most tests: JAX compiles every operation anew for every shape it meets."""
+"""The inputs of most tests, so that JAX has its operations compiled after the first of them."""
 
 PATTERNS = ((1.2, 0.3), (5.0, 0.2), (0.2, -0.1), (1.1, 4.0), (0.9, -4.0))
 """sigma_B / sigma and (mu_B - mu) / sigma of the channels of `perturb`, in turn."""
@@ -83,9 +88,7 @@ def _jax(layer, x, upstream, arguments, how):
 
     def run(trainable, non_trainable, x, upstream, arguments):
         def forward(x, trainable):
-            return layer.stateless_call(
-                trainable, non_trainable, x, training=training, **arguments
-            )
+            return layer.stateless_call(trainable, non_trainable, x, training=training, **arguments)
 
         y, pull_back, state = jax.vjp(forward, x, trainable, has_aux=True)
         dx, dtrainable = pull_back(upstream.astype(y.dtype))

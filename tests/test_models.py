@@ -1,0 +1,50 @@
+"""The networks: their normalization is an argument, before each ReLU, gamma fixed to 1."""
+
+import keras
+import pytest
+
+import brn
+from experiments import models
+
+
+def make(kind="brn", group=4):
+    return models.normalization(kind, group, total_steps=130, alpha=0.1, epsilon=0.01)
+
+
+def test_normalization_has_the_papers_schedule_for_the_run():
+    layer = make()()
+    assert isinstance(layer, brn.BatchRenormalization)
+    assert (layer.r_max, layer.d_max) == brn.paper_clipping(130)
+    assert (layer.microbatch_size, layer.scale, layer.epsilon) == (4, False, 0.01)
+    assert layer.momentum == pytest.approx(0.9)
+    assert type(make("bn")()) is brn.BatchNormalization
+    with pytest.raises(ValueError, match="kind='ln'"):
+        make("ln")
+
+
+@pytest.mark.parametrize(("shape", "halvings"), [((8, 16, 1), 1), ((32, 32, 3), 3)])
+def test_small_inception(shape, halvings):
+    model = models.build("inception_small", shape, 7, make(), width=2)
+    assert model.output_shape == (None, 7)
+    convolutions = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]
+    normalizations = [x for x in model.layers if isinstance(x, brn.BatchRenormalization)]
+    assert len(convolutions) == len(normalizations) == 1 + halvings * 8
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.ReLU):
+            before = layer.input._keras_history.operation
+            assert before in normalizations
+            assert before.input._keras_history.operation in convolutions
+
+
+def test_inception_v3_is_the_one_of_keras_but_for_the_normalization():
+    model = models.build("inception_v3", (75, 75, 3), 5, make("bn", group=32))
+    ours = [x for x in model.layers if isinstance(x, brn.BatchNormalization)]
+    assert len(ours) == 94
+    assert not any(isinstance(x, keras.layers.BatchNormalization) for x in model.layers)
+    assert all(x.microbatch_size == 32 and not x.scale for x in ours)
+    assert model.output_shape == (None, 5)
+
+
+def test_unknown_network():
+    with pytest.raises(ValueError, match="network='vgg'"):
+        models.build("vgg", (8, 8, 1), 2, make())

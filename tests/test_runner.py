@@ -1,0 +1,132 @@
+"""A run trains, averages, evaluates and resumes to the very weights it would have had."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from experiments import data, grid, runner
+from experiments.store import Store
+
+ARMS = {arm.name: arm for arm in grid.ARMS}
+
+
+@pytest.fixture(scope="module")
+def source():
+    return data.load(grid.SMOKE.source)
+
+
+@pytest.fixture(scope="module")
+def trainer(source):
+    return runner.Trainer(grid.SMOKE, ARMS["brn-noniid"], source)
+
+
+def weights(trainer):
+    return [np.array(keras.ops.convert_to_numpy(w.value)) for w in trainer.model.variables]
+
+
+def kernels(trainer):
+    variables = trainer.model.variables
+    return [v for v, w in zip(weights(trainer), variables, strict=True) if w.name == "kernel"]
+
+
+def test_a_run_records_what_made_it_and_its_curve(trainer, tmp_path):
+    seen = []
+    store = Store(tmp_path)
+    result = trainer.run(0, store, lambda run, step: seen.append((run.id, step)))
+    run = grid.runs("smoke", ["brn-noniid"], [0])[0]
+    assert store.result(run) == json.loads(json.dumps(result))
+    assert result["status"] == "finished"
+    assert result["config"] == run.config()
+    assert result["environment"]["backend"] == keras.config.backend()
+    assert result["parameters"] == trainer.model.count_params()
+    assert [point["step"] for point in result["curve"]] == [2, 4, 6]
+    assert all(0 <= p["validation_accuracy_percent"] <= 100 for p in result["curve"])
+    assert seen == [(run.id, step) for step in range(1, 7)]
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(trainer, tmp_path):
+    whole = trainer.run(1, Store(tmp_path / "whole"))
+    expected = weights(trainer)
+
+    def interrupt(run, step):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    store = Store(tmp_path / "parts")
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(1, store, interrupt)
+    trainer.run(0, Store(tmp_path / "between"))  # whatever the process did in between
+    seen = []
+    resumed = trainer.run(1, store, lambda run, step: seen.append(step))
+    assert seen == [5, 6]
+    assert resumed["curve"] == whole["curve"]
+    for value, other in zip(weights(trainer), expected, strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_seeds_differ_and_arms_start_alike(source, trainer):
+    other = runner.Trainer(grid.SMOKE, ARMS["bn-4"], source)
+    for each in (trainer, other):
+        each._reset(0)
+    first, second = kernels(trainer), kernels(other)
+    for ours, others in zip(first, second, strict=True):
+        np.testing.assert_array_equal(ours, others)
+    trainer._reset(1)
+    assert not np.array_equal(first[0], kernels(trainer)[0])
+
+
+def test_divergence_ends_the_run_and_is_recorded(source, tmp_path):
+    scale = dataclasses.replace(grid.SMOKE, learning_rate=1e30, learning_rate_decay=1.0)
+    result = runner.Trainer(scale, ARMS["bn-4"], source).run(0, Store(tmp_path))
+    assert result["status"] == "diverged"
+    last = result["curve"][-1]
+    assert list(last) == ["step"]
+    assert last["step"] < scale.steps
+
+
+def test_the_average_moves_by_its_formula():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.set_weights([np.zeros((1, 1)), np.zeros(1)])
+    average = runner._Average(model, decay=0.5)
+    model.set_weights([np.ones((1, 1)), np.full(1, 2.0)])
+    average.update(step=1)  # decay min(0.5, 2 / 11)
+    np.testing.assert_allclose(average.weights[0][0], [[9 / 11]], rtol=1e-6)
+    average.update(step=100)  # decay 0.5
+    np.testing.assert_allclose(average.weights[0][0], [[10 / 11]], rtol=1e-6)
+    np.testing.assert_allclose(average.weights[0][1], [20 / 11], rtol=1e-6)
+
+
+def test_the_average_takes_all_weights(trainer):
+    trainer._reset(0)
+    average = runner._Average(trainer.model, decay=0.5)
+    names = [w.name for w in trainer.model.non_trainable_variables]
+    assert {"moving_mean", "moving_stddev", "step"} <= set(names)
+    statistics = dict(zip(names, average.weights[1], strict=True))
+    for variable in trainer.model.non_trainable_variables:
+        variable.assign(variable + 2)
+    average.update(step=100)
+    after = dict(zip(names, average.weights[1], strict=True))
+    np.testing.assert_allclose(after["moving_mean"], statistics["moving_mean"] + 0)
+    assert after["step"] == 2
+
+
+def test_last_minibatch_forgets_the_ones_before():
+    metric = runner.LastMinibatch(lambda labels, predictions: labels - predictions, "difference")
+    metric.update_state(np.array([3.0, 5.0]), np.array([0.0, 0.0]))
+    metric.update_state(np.array([1.0, 2.0]), np.array([0.0, 0.0]))
+    assert float(metric.result()) == 1.5
+
+
+@pytest.mark.parametrize("name", ["bn-halves", "bn-noniid", "brn-noniid"])
+def test_arms_that_sample_by_class_see_the_same_images(source, name):
+    sampler = runner.sampler(grid.SMOKE, ARMS[name], source, seed=0)
+    reference = runner.sampler(grid.SMOKE, ARMS["bn-noniid"], source, seed=0)
+    np.testing.assert_array_equal(np.sort(sampler(3)), np.sort(reference(3)))
+    halves = source.train.labels[sampler(3)].reshape(-1, 2, 16)
+    if name == "bn-halves":
+        np.testing.assert_array_equal(halves[:, 0], halves[:, 1])
+    else:
+        np.testing.assert_array_equal(halves[..., 0::2], halves[..., 1::2])
