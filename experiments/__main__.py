@@ -57,6 +57,7 @@ def _parser():
     prepare = commands.add_parser("prepare", help="fetch or convert a data set")
     prepare.set_defaults(command=_prepare)
     prepare.add_argument("--dataset", required=True, help="a name, as in experiments/data.py")
+    prepare.add_argument("--image-size", type=int, help="side to resize to (default: as it is)")
     prepare.add_argument("--manual-dir", help="folder with archives that are got by hand")
     _add_data_dir(prepare)
     return parser
@@ -151,7 +152,9 @@ def _collect(options):
 def _prepare(options):
     from experiments import data
 
-    source = data.prepare(options.dataset, options.data_dir, options.manual_dir)
+    source = data.prepare(
+        options.dataset, options.data_dir, options.manual_dir, image_size=options.image_size
+    )
     sizes = f"{len(source.train)} training and {len(source.validation)} validation images"
     print(f"{options.dataset}: {source.classes} classes, {sizes} of {source.image_shape}")
     return 0

@@ -55,7 +55,7 @@ class Scale:
 
     Attributes:
         name, title: for ids and for headings.
-        source: name of the data, as `data.load` takes it.
+        source, image_size: name of the data and side of its images, as `data.load` takes them.
         network, width: as `models.build` takes them.
         steps: training steps of a run.
         workers: minibatches of 32 in a step; the gradient is over all of them.
@@ -93,6 +93,7 @@ class Scale:
     evaluation_images: int
     seeds: tuple[int, ...]
     notes: tuple[str, ...]
+    image_size: int | None = None
     rms_momentum: float = 0.9
     rms_epsilon: float = 1e-3
     alpha: float = 0.01
@@ -170,6 +171,33 @@ TINY_IMAGENET = Scale(
     padding="reflect",
 )
 
+IMAGENET = Scale(
+    name="imagenet",
+    title="ImageNet, the paper's scale",
+    source="imagenet2012",
+    image_size=299,
+    network="inception_v3",
+    width=0,
+    steps=130_000,
+    workers=50,
+    labels_per_minibatch=16,
+    images_per_label=2,
+    test_labels_per_minibatch=25,
+    learning_rate=0.045,
+    learning_rate_decay=0.003,
+    evaluate_every=1000,
+    evaluation_images=50_000,
+    seeds=(0,),
+    averaging=0.9999,
+    rms_epsilon=1.0,
+    flip=True,
+    notes=(
+        "The learning rate, its decay, RMSProp's epsilon and the averaging are those usual for "
+        "Inception-v3; the paper does not give them.",
+        "Images are cut to a square about their centre and flipped at random: no other augmentation.",
+    ),
+)
+
 SMOKE = Scale(
     name="smoke",
     title="a smoke test, not an experiment",
@@ -189,7 +217,7 @@ SMOKE = Scale(
     notes=("Six steps on single digits: this shows that everything runs, and nothing else.",),
 )
 
-SCALES = (SMOKE, DIGITS, TINY_IMAGENET)
+SCALES = (SMOKE, DIGITS, TINY_IMAGENET, IMAGENET)
 
 
 @dataclass(frozen=True)

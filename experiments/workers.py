@@ -94,7 +94,7 @@ def _train_arm(runs, messages, store, data_dir):
             result = store.result(run)  # it may have ended while this process was busy
             if result is None:
                 messages.put(("begin", run, None))
-                source = data.load(scale.source, data_dir)
+                source = data.load(scale.source, data_dir, image_size=scale.image_size)
                 trainer = trainer or Trainer(scale, run.arm, source)
 
                 def progress(run, step):

@@ -1,0 +1,95 @@
+"""One training step on two devices or processes; prints the moving statistics of each layer.
+
+Run by `test_synchronized.py` in a process of its own: a backend fixes its devices when it starts.
+The batch is 0, 1, 2, 3: the first half has mean 0.5, the second 2.5, all of it 1.5.
+"""
+
+import json
+import os
+import sys
+
+BACKEND = os.environ["KERAS_BACKEND"]
+if BACKEND == "jax":
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+elif BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+
+import keras
+import numpy as np
+
+import brn
+
+BATCH = np.arange(4, dtype="float32").reshape(4, 1)
+
+
+def layers(synchronized):
+    shared = {"momentum": 0.0, "epsilon": 0.0, "synchronized": synchronized}
+    return [brn.BatchNormalization(**shared), brn.BatchRenormalization(**shared)]
+
+
+def statistics(layer):
+    names = ("moving_mean", "moving_variance", "moving_stddev")
+    return {
+        name: float(np.ravel(keras.ops.convert_to_numpy(getattr(layer, name)))[0])
+        for name in names
+        if hasattr(layer, name)
+    }
+
+
+def fitted(layer, **compile_options):
+    model = keras.Sequential([keras.Input((1,)), layer])
+    model.compile("sgd", "mse", **compile_options)
+    model.fit(BATCH, BATCH, batch_size=4, verbose=0, shuffle=False)
+    return statistics(layer)
+
+
+def tensorflow(synchronized):
+    results = []
+    for index in range(2):
+        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+            results.append(fitted(layers(synchronized)[index]))
+    return results
+
+
+def jax(synchronized):
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    return [fitted(layer) for layer in layers(synchronized)]
+
+
+def torch_process(rank, synchronized, folder, results):
+    import torch
+
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    half = torch.tensor(BATCH[2 * rank : 2 * rank + 2], requires_grad=True)
+    for layer in layers(synchronized):
+        outputs = layer(half, training=True)
+        (outputs**3).sum().backward()
+        results.put((rank, {**statistics(layer), "dx": half.grad.numpy().ravel().tolist()}))
+        half.grad = None
+    torch.distributed.destroy_process_group()
+
+
+def torch(synchronized):
+    import tempfile
+
+    from torch import multiprocessing
+
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = (synchronized, folder, results)
+        processes = multiprocessing.spawn(torch_process, arguments, nprocs=2, join=False)
+        got = [results.get(timeout=120) for _ in range(4)]
+        while not processes.join():
+            pass
+    return [result for rank, result in sorted(got, key=lambda pair: pair[0])]
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[BACKEND](sys.argv[1] == "synchronized")))
