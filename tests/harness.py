@@ -1,6 +1,7 @@
 """What the tests need of the three backends, behind one signature; and perturbed layers."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -82,9 +83,19 @@ def _tensorflow(layer, x, upstream, arguments, how):
 
 
 def _jax(layer, x, upstream, arguments, how):
-    import jax
-
     training = arguments.pop("training")
+    trainable = [variable.value for variable in layer.trainable_variables]
+    non_trainable = [variable.value for variable in layer.non_trainable_variables]
+    run = _jax_step(layer, training, how)
+    y, gradients, state = run(trainable, non_trainable, x, upstream, arguments)
+    for variable, value in zip(layer.non_trainable_variables, state, strict=True):
+        variable.assign(value)
+    return y, gradients
+
+
+@functools.lru_cache(maxsize=4)
+def _jax_step(layer, training, how):
+    import jax
 
     def run(trainable, non_trainable, x, upstream, arguments):
         def forward(x, trainable):
@@ -94,13 +105,7 @@ def _jax(layer, x, upstream, arguments, how):
         dx, dtrainable = pull_back(upstream.astype(y.dtype))
         return y, [dx, *dtrainable], state
 
-    run = jax.jit(run) if how == "jit" else run
-    trainable = [variable.value for variable in layer.trainable_variables]
-    non_trainable = [variable.value for variable in layer.non_trainable_variables]
-    y, gradients, state = run(trainable, non_trainable, x, upstream, arguments)
-    for variable, value in zip(layer.non_trainable_variables, state, strict=True):
-        variable.assign(value)
-    return y, gradients
+    return jax.jit(run) if how == "jit" else run
 
 
 def _torch(layer, x, upstream, arguments, how):

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from harness import mirror, numpy, perturb, state, tensor, training_pass
+from harness import mirror, numpy, perturb, state, tensor
 
 import brn
 from brn.schedules import Ramp

@@ -5,7 +5,7 @@ import importlib.util
 import keras
 import numpy as np
 import pytest
-from harness import BACKEND, SHAPE, mirror, moments, numpy, perturb, state, tensor, training_pass
+from harness import BACKEND, SHAPE, moments, numpy, perturb, state, tensor, training_pass
 
 import brn
 

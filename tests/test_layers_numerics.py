@@ -75,8 +75,9 @@ def test_inputs_beyond_the_range_of_float16(rng, build):
     np.testing.assert_allclose(numpy(inference), mirror(layer).inference(x), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("epsilon", [1e-3, 0.1])
-@pytest.mark.parametrize("microbatch_size", [None, 1, 3])
+@pytest.mark.parametrize(
+    ("epsilon", "microbatch_size"), [(1e-3, None), (1e-3, 3), (0.1, None), (0.1, 1)]
+)
 def test_constant_channels(rng, build, epsilon, microbatch_size):
     x, upstream = rng.normal(size=(2, *SHAPE))
     x[:] = [0.0, 7.0, -3.0, 0.1, 1e4]
