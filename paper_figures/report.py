@@ -80,8 +80,12 @@ def _section(section):
     runs = section.scale.runs
     notes = "".join(f"<p>{escape(note)}</p>\n" for note in manifest["notes"])
     hours = manifest["core_hours"]
-    cost = "not recorded" if hours is None else f"{hours:.1f} core hours"
-    protocol = {"setting": manifest["protocol"].keys(), "value": manifest["protocol"].values()}
+    cost = "not recorded" if hours is None else f"{hours:.2f} core hours"
+    settings = manifest["protocol"].items()
+    protocol = pd.DataFrame(
+        [(name, "none" if value is None else str(value)) for name, value in settings],
+        columns=["setting", "value"],
+    )
     return (
         f'<section id="{escape(manifest["scale"])}">\n'
         f"<h2>{escape(manifest['title'])} (scale {escape(manifest['scale'])})</h2>\n"
@@ -94,7 +98,7 @@ def _section(section):
         + "".join(f"<p>{escape(reason)}</p>\n" for reason in section.left_out)
         + f"<h3>The paper and ours</h3>\n{_table(section.table)}"
         + f'<p class="small">{TABLE_NOTE}</p>\n'
-        + f"<h3>Protocol</h3>\n{_table(pd.DataFrame(protocol).astype(str))}"
+        + f"<h3>Protocol</h3>\n{_table(protocol)}"
         + "<h3>Environment and cost</h3>\n<ul>\n"
         + "".join(f"<li>{escape(line)}</li>\n" for line in manifest["environment"])
         + f"</ul>\n<p>{len(runs)} runs, {(runs['status'] == 'diverged').sum()} of them diverged; "

@@ -119,7 +119,7 @@ def test_the_report_says_what_it_is_and_escapes_what_it_shows(drawn, paper):
         "Its numbers are <made up> & mean nothing.",
         "optimizer",
         "no machine at all",
-        "21 runs, 0 of them diverged; 1.2 core hours.",
+        "21 runs, 0 of them diverged; 1.25 core hours.",
         "Ioffe 2017, arXiv:1702.03275v2",
         "78.6 in the legend of figure 3",
     ):
