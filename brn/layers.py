@@ -20,6 +20,12 @@ _INITIALIZERS = (
 _KERAS_RENORM = ("renorm", "renorm_clipping", "renorm_momentum")
 
 
+def _at_least_float32(dtype):
+    dtype = keras.backend.standardize_dtype(dtype)
+    # On JAX and PyTorch `result_type` would make float32 of float64.
+    return dtype if dtype == "float64" else keras.backend.result_type(dtype, "float32")
+
+
 class _MinibatchNormalization(keras.layers.Layer):
     """What both layers share: arguments, gamma and beta, Algorithm 1, microbatches, masks, dtypes.
 
@@ -116,7 +122,7 @@ class _MinibatchNormalization(keras.layers.Layer):
         return self.add_weight(
             shape=(channels,),
             name=name,
-            dtype=keras.backend.result_type(self.variable_dtype, "float32"),
+            dtype=_at_least_float32(self.variable_dtype),
             initializer=initializer,
             trainable=False,
             autocast=False,
@@ -125,7 +131,7 @@ class _MinibatchNormalization(keras.layers.Layer):
 
     def call(self, inputs, training=False, mask=None):
         """Normalizes `inputs`; see the class's docstring for the formulas."""
-        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        x = ops.cast(inputs, _at_least_float32(inputs.dtype))
         if not (training and self.trainable) or x.shape[0] == 0:
             mu, sigma = self._moving_statistics(x.dtype, self._channel_shape)
             gamma, beta = self._affine(x.dtype, self._channel_shape)

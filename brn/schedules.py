@@ -6,6 +6,7 @@ step count to the bound in force, inside the compiled training step, and is save
 """
 
 import math
+import numbers
 
 import keras
 from keras import ops
@@ -194,10 +195,8 @@ def serialize(schedule):
 
 
 def _number(name, value, finite=False):
-    try:
-        number = math.nan if isinstance(value, (bool, str)) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = float(value) if is_number else math.nan
     if math.isnan(number) or (finite and math.isinf(number)):
         raise ValueError(
             f"`{name}` must be a {'finite ' if finite else ''}number. Received: {name}={value!r}"

@@ -44,7 +44,7 @@ def test_configurations_differ_between_arms_by_normalization_and_sampling_only()
 @pytest.mark.parametrize(
     ("arguments", "received"),
     [
-        (("imagenet",), "--scale imagenet"),
+        (("cifar",), "--scale cifar"),
         (("smoke", ["bn-8"]), "--arms bn-8"),
         (("smoke", None, [-1]), "--seeds -1"),
     ],

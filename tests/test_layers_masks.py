@@ -59,8 +59,8 @@ def test_every_shape_of_mask(rng, shape, axis, mask_shape, microbatch_size):
     assert 0 < done.count.sum() < x.size
 
 
-@pytest.mark.parametrize("how", WAYS)
-def test_compiled_or_not(rng, build, how):
+@pytest.mark.parametrize("how", WAYS[1:])
+def test_compiled(rng, build, how):
     x, upstream = rng.normal(2.0, 3.0, (2, *SHAPE))
     layer = perturb(build(microbatch_size=4), x)
     assert_step_matches(layer, mirror(layer), x, upstream, rng.random(SHAPE[:2]) < 0.7, how=how)

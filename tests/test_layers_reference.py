@@ -137,7 +137,7 @@ def test_float64_is_exact(rng, float64, kind, microbatch_size):
 @pytest.mark.parametrize("how", WAYS[1:])
 @pytest.mark.parametrize("kind", ["renormalization", "normalization"])
 @pytest.mark.parametrize("microbatch_size", [None, 4])
-def test_compiled_or_not(rng, how, kind, microbatch_size):
+def test_compiled(rng, how, kind, microbatch_size):
     x, upstream = rng.normal(2.0, 3.0, (2, *SHAPE))
     layer = perturb(both(microbatch_size=microbatch_size)[kind](), x)
     assert_step_matches(layer, mirror(layer), x, upstream, how=how)

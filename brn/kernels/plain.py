@@ -63,8 +63,13 @@ def moments(x, valid=None, reduce=lambda total: total):
     else:
         count = total(ops.ones_like(x))
     elements = ops.maximum(count, 1)
-    # The gradient flows through the offset alone; it does not depend on where the center lies.
-    center = ops.stop_gradient(total(x) / elements)
+    # The center is an element, not a sum: XLA may compute it more than once, and a sum in another
+    # order is rounded differently. The gradient flows through the offset alone; it does not depend
+    # on where the center lies.
+    element = x if valid is None else ops.where(valid, x, ops.full_like(x, -float("inf")))
+    element = ops.max(element, axis=AXES, keepdims=True)
+    element = ops.where(count > 0, element, ops.zeros_like(element))
+    center = ops.stop_gradient(reduce(element) / reduce(ops.ones_like(element)))
     offset = total(x - center) / elements
     variance = total(ops.square(x - center - offset)) / elements
     return Moments(SplitMean(center, offset), variance, count)
