@@ -76,7 +76,6 @@ class _MinibatchNormalization(keras.layers.Layer):
                 "`microbatch_size` several within a batch: choose one of the two. "
                 f"Received: synchronized={synchronized}, microbatch_size={microbatch_size}"
             )
-        self._total_over_replicas = kernels.replica_sum(self.synchronized)
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -142,13 +141,14 @@ class _MinibatchNormalization(keras.layers.Layer):
         mu, sigma = self._moving_statistics(x.dtype, (1, 1, -1, 1))
         gamma, beta = self._affine(x.dtype, (1, 1, -1, 1))
 
-        mu_B, variance_B, count = kernels.moments(x, grouping.valid, self._total_over_replicas)
+        kernel = kernels.select(x, grouping.valid, self.synchronized)
+        mu_B, variance_B, count = kernel.moments(x)
         sigma_B = ops.sqrt(variance_B + self.epsilon)
         if grouping.valid is not None:
             # A group in which all of a channel is masked has no statistics of its own.
             mu_B, sigma_B = mu_B.where(count > 0, mu), ops.where(count > 0, sigma_B, sigma)
         r, d = self._renormalization(mu_B, sigma_B, mu, sigma)
-        y = kernels.normalize(x, mu_B, sigma_B, r, d, gamma, beta)
+        y = kernel.normalize(x, mu_B, sigma_B, r, d, gamma, beta)
         self._update(mu_B - mu, sigma_B, variance_B, count)
 
         return ops.cast(grouping.join(y), self.compute_dtype)
@@ -159,9 +159,18 @@ class _MinibatchNormalization(keras.layers.Layer):
         return gamma, beta
 
     def _move(self, statistic, change, count, alpha):
-        """Moves a statistic by `alpha` times the groups' mean `change`, weighted by `count`."""
-        share = count / ops.maximum(ops.sum(count, axis=0, keepdims=True), 1)
-        change = ops.reshape(ops.sum(share * change, axis=0), (-1,))
+        """Moves a statistic by `alpha` times the groups' mean `change`, weighted by `count`.
+
+        Groups without a `count` are of one size.
+        """
+        # Without the dimensions of size 1, over which XLA is slow to sum.
+        change = change[:, 0, :, 0]
+        if count is None:
+            change = change[0] if change.shape[0] == 1 else ops.mean(change, axis=0)
+        else:
+            count = count[:, 0, :, 0]
+            share = count / ops.maximum(ops.sum(count, axis=0, keepdims=True), 1)
+            change = ops.sum(share * change, axis=0)
         statistic.assign(statistic + ops.cast(alpha * change, statistic.dtype))
 
     def compute_output_shape(self, input_shape):
@@ -403,7 +412,8 @@ class BatchRenormalization(_MinibatchNormalization):
         sigma = ops.reshape(ops.cast(self.moving_stddev, sigma_B.dtype), (1, 1, -1, 1))
         self._move(self.moving_mean, mean_change, count, alpha)
         self._move(self.moving_stddev, sigma_B - sigma, count, alpha)
-        self.step.assign(self.step + ops.cast(ops.any(count > 0), "int32"))
+        moved = 1 if count is None else ops.cast(ops.any(count > 0), "int32")
+        self.step.assign(self.step + moved)
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -194,7 +194,7 @@ IMAGENET = Scale(
     notes=(
         "The learning rate, its decay, RMSProp's epsilon and the averaging are those usual for "
         "Inception-v3; the paper does not give them.",
-        "Images are cut to a square about their centre and flipped at random: no other augmentation.",
+        "Images are cut to a square about their centre and flipped at random: nothing else.",
     ),
 )
 

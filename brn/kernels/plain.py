@@ -32,7 +32,10 @@ class SplitMean(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Statistics of each group and channel: `mean`, biased `variance`, and `count` of elements."""
+    """Statistics of each group and channel: `mean`, biased `variance`, and `count` of elements.
+
+    A `count` of `None` says that it is the same, and not 0, in all groups and channels.
+    """
 
     mean: SplitMean
     variance: Any

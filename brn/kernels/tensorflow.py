@@ -1,6 +1,18 @@
-"""What only TensorFlow can do."""
+"""The normalization on TensorFlow, by the primitives of its own fused batch normalization.
+
+On CPUs those know a single group, with the channels last. Whatever else there is (several groups,
+other axes, GPUs) takes element-wise operations with the same hand-derived gradient.
+"""
+
+import functools
 
 import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+from brn.kernels.plain import AXES, Moments, SplitMean
+
+_FAR = 100.0
+_SAMPLE = 16
 
 
 def replica_sum(total):
@@ -9,3 +21,190 @@ def replica_sum(total):
     if context is None or context.num_replicas_in_sync == 1:
         return total
     return context.all_reduce(tf.distribute.ReduceOp.SUM, total)
+
+
+def serves(x):
+    """Returns whether these functions take `x`, `(groups, elements, channels, rest)`."""
+    return x.dtype == tf.float32
+
+
+def moments(x):
+    """Returns the `Moments` of every group and channel, without a gradient.
+
+    Args:
+        x: `(groups, elements, channels, rest)`.
+    """
+    x = tf.stop_gradient(x)
+    if not _fused(x):
+        center = tf.reduce_mean(x, AXES, keepdims=True)
+        return _finished(x, center, *tf.nn.moments(x - center, AXES, keepdims=True))
+    if _compiled_by_xla():
+        # Of a sixteenth of the elements, which is within a few sigma_B of the mean.
+        center = tf.reduce_mean(x[:, : tf.maximum(tf.shape(x)[1] // _SAMPLE, 1)], 1, keepdims=True)
+        return _finished(x, center, *_fused_moments(x - center))
+
+    mean, variance = _fused_moments(x)
+
+    def far():
+        center = tf.reduce_mean(x, AXES, keepdims=True)
+        center += tf.reduce_mean(x - center, AXES, keepdims=True)
+        return center, *_fused_moments(x - center)
+
+    # The sums of the fused primitive lose the precision of means that are far from zero, in units
+    # of the standard deviation.
+    is_far = tf.reduce_any(tf.square(mean) > _FAR * variance)
+    return _finished(x, *tf.cond(is_far, far, lambda: (tf.zeros_like(mean), mean, variance)))
+
+
+def _finished(x, center, offset, variance):
+    if None not in (x.shape[1], x.shape[3]):
+        return Moments(SplitMean(center, offset), variance, None)
+    # A batch of unknown size may be empty: its count is 0, and its statistics are not NaN.
+    count = tf.fill(tf.shape(variance), tf.cast(tf.shape(x)[1] * tf.shape(x)[3], x.dtype))
+    center, offset, variance = (
+        tf.math.multiply_no_nan(value, tf.sign(count)) for value in (center, offset, variance)
+    )
+    return Moments(SplitMean(center, offset), variance, count)
+
+
+def _fused_moments(x):
+    """Returns mean and biased variance of a single group, of the shape `(1, 1, channels, 1)`."""
+    x = _as_images(x)
+    per_channel = tf.zeros([x.shape[3]])
+    _, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=per_channel, offset=per_channel, mean=per_channel, variance=per_channel
+    )
+    count = tf.cast(tf.shape(x)[0], x.dtype)
+    # Unbiased, of `count - 1` degrees of freedom.
+    variance = tf.maximum(variance * ((count - 1) / count), 0)
+    return mean[None, None, :, None], variance[None, None, :, None]
+
+
+def normalize(x, mu_B, sigma_B, r, d, gamma, beta):
+    """Returns `gamma * ((x - mu_B) / sigma_B * r + d) + beta`, as `brn.kernels.plain.normalize`.
+
+    In the gradient, `mu_B` and `sigma_B` are the functions of `x` that they are, `r` and `d`
+    constants. It keeps `x` and numbers per channel, and has a gradient itself.
+    """
+    per_channel = tf.ones([1, 1, x.shape[2], 1], x.dtype)
+    statistics = (mu_B.center, mu_B.offset, sigma_B, r * per_channel, d * per_channel)
+    return _normalize(x, *statistics, gamma * per_channel, beta * per_channel)
+
+
+@tf.custom_gradient
+def _normalize(x, center, offset, sigma_B, r, d, gamma, beta):
+    fused = _fused(x)
+    if fused:
+        y, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=_as_images(_shifted(x, center)),
+            scale=(gamma * r)[0, 0, :, 0],
+            offset=(gamma * d + beta)[0, 0, :, 0],
+            mean=offset[0, 0, :, 0],
+            variance=tf.square(sigma_B)[0, 0, :, 0],
+            epsilon=0.0,
+            is_training=False,
+        )
+        y = tf.reshape(y, tf.shape(x))
+    else:
+        slope = gamma * r / sigma_B
+        y = (x - center) * slope + (gamma * d + beta - offset * slope)
+
+    @tf.custom_gradient
+    def first(dy, x, gamma):
+        backward = _fused_backward if fused else _backward
+        gradients = backward(dy, x, center, offset, sigma_B, r, gamma)
+
+        def second(*upstream):
+            with tf.GradientTape() as tape:
+                tape.watch((dy, x, gamma))
+                again = _differentiable_backward(dy, x, center, offset, sigma_B, r, gamma)
+            return tape.gradient(again, (dy, x, gamma), output_gradients=upstream)
+
+        return gradients, second
+
+    def gradient(dy):
+        dx, total_dy_x, total_dy = first(dy, x, gamma)
+        dgamma = tf.reduce_sum(r * total_dy_x + d * total_dy, 0, keepdims=True)
+        dbeta = tf.reduce_sum(total_dy, 0, keepdims=True)
+        return dx, None, None, None, None, None, dgamma, dbeta
+
+    return y, gradient
+
+
+def _fused_backward(dy, x, center, offset, sigma_B, r, gamma):
+    dx, total_dy_x, total_dy, *_ = tf.raw_ops.FusedBatchNormGradV3(
+        y_backprop=_as_images(dy),
+        x=_as_images(_shifted(x, center)),
+        scale=(gamma * r)[0, 0, :, 0],
+        reserve_space_1=offset[0, 0, :, 0],
+        reserve_space_2=tf.square(sigma_B)[0, 0, :, 0],
+        reserve_space_3=tf.zeros([0]),
+        epsilon=0.0,
+    )
+    return (
+        tf.reshape(dx, tf.shape(x)),
+        total_dy_x[None, None, :, None],
+        total_dy[None, None, :, None],
+    )
+
+
+def _backward(dy, x, center, offset, sigma_B, r, gamma):
+    """Section 3, with `x0 = (x - mu_B) / sigma_B`.
+
+    Returns `gamma r / sigma_B (dy - mean(dy) - x0 mean(dy x0))`, `sum(dy x0)` and `sum(dy)`.
+    """
+    count = _count(x)
+    total_dy = tf.reduce_sum(dy, AXES, keepdims=True)
+    total_dy_x = tf.reduce_sum(dy * (x - center), AXES, keepdims=True) - offset * total_dy
+    total_dy_x /= sigma_B
+    slope, shrinkage = gamma * r / sigma_B, total_dy_x / (count * sigma_B)
+    constant = slope * (offset * shrinkage - total_dy / count)
+    return dy * slope - (x - center) * (slope * shrinkage) + constant, total_dy_x, total_dy
+
+
+def _differentiable_backward(dy, x, center, offset, sigma_B, r, gamma):
+    """The same, with statistics that are functions of `x`."""
+    distance = x - center
+    offset = _with_gradient_of(offset, tf.reduce_mean(distance, AXES, keepdims=True))
+    variance = tf.reduce_mean(tf.square(distance - offset), AXES, keepdims=True)
+    sigma_B = tf.sqrt(_with_gradient_of(tf.square(sigma_B), variance))
+    x0 = (distance - offset) / sigma_B
+    total_dy_x = tf.reduce_sum(dy * x0, AXES, keepdims=True)
+    total_dy = tf.reduce_sum(dy, AXES, keepdims=True)
+    dx = gamma * r / sigma_B * (dy - (total_dy + x0 * total_dy_x) / _count(x))
+    return dx, total_dy_x, total_dy
+
+
+def _with_gradient_of(value, function):
+    return tf.stop_gradient(value) + (function - tf.stop_gradient(function))
+
+
+def _count(x):
+    return tf.cast(tf.shape(x)[1] * tf.shape(x)[3], x.dtype)
+
+
+def _shifted(x, center):
+    if _compiled_by_xla():
+        return x - center
+    return tf.cond(tf.reduce_any(center != 0), lambda: x - center, lambda: x)
+
+
+def _compiled_by_xla():
+    """Returns whether this is traced for XLA, to which a branch costs more than a subtraction."""
+    return not tf.executing_eagerly() and GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    )
+
+
+def _fused(x):
+    return x.shape[0] == 1 and x.shape[3] == 1 and not _on_gpu()
+
+
+@functools.cache
+def _on_gpu():
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def _as_images(x):
+    """Returns a single group, channels last, as images of one pixel."""
+    return tf.reshape(x, (-1, 1, 1, x.shape[2]))
