@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BACKENDS ?= tensorflow jax
 JOBS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
-# Any build of PyTorch of this version or later will do; name a CPU build to spare the download of CUDA.
+# Any build of PyTorch from this version on; name a CPU build to spare the download of CUDA.
 TORCH ?= torch==2.13.0
 
 BIN := .venv/bin
@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DELETE_ON_ERROR:
-.PHONY: reproduce test figures benchmark lint format clean $(BACKENDS:%=test-%)
+.PHONY: reproduce test figures lint format clean $(BACKENDS:%=test-%)
 
 # Installation: one stamp for each set of requirements.
 
