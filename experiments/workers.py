@@ -9,6 +9,7 @@ import itertools
 import multiprocessing
 import os
 import queue
+import signal
 
 from tqdm import tqdm
 
@@ -68,6 +69,7 @@ def _divided_cores(jobs):
 
 def _work(arms, messages, results, data_dir, cores):
     """The body of a process; says how it goes in `messages`: (kind, run or None, detail)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this one
     if cores:
         os.sched_setaffinity(0, cores)
     try:
