@@ -4,10 +4,24 @@ Importing this package registers its layers and schedules with Keras, so that sa
 without `custom_objects`.
 """
 
-from brn import schedules
+from brn import callbacks, schedules
+from brn.conversion import convert
 from brn.layers import BatchNormalization, BatchRenormalization
+from brn.probe import Corrections, Probe, corrections
+from brn.recalibration import recalibrate
 from brn.schedules import paper_clipping
 
 __version__ = "0.1.0"
 
-__all__ = ["BatchNormalization", "BatchRenormalization", "paper_clipping", "schedules"]
+__all__ = [
+    "BatchNormalization",
+    "BatchRenormalization",
+    "Corrections",
+    "Probe",
+    "callbacks",
+    "convert",
+    "corrections",
+    "paper_clipping",
+    "recalibrate",
+    "schedules",
+]

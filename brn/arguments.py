@@ -2,16 +2,18 @@
 
 import math
 import numbers
+from typing import Any
 
 from keras import ops
 
 from brn import schedules
+from brn.types import Shape, Tensor
 
 # Where a schedule is probed: from the first step to far past the end of any run.
 _PROBED_STEPS = (0, *(10**power for power in range(10)))
 
 
-def check_number(name, value, lowest, highest=math.inf):
+def check_number(name: str, value: Any, lowest: float, highest: float = math.inf) -> float:
     """Returns `value` as a float in [lowest, highest], finite."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not lowest <= value <= highest or math.isinf(value):
@@ -22,7 +24,7 @@ def check_number(name, value, lowest, highest=math.inf):
     return float(value)
 
 
-def positive_integer(name, value):
+def positive_integer(name: str, value: Any) -> int | None:
     """Returns `value`, a positive integer or `None`."""
     if value is None:
         return None
@@ -34,7 +36,7 @@ def positive_integer(name, value):
     return int(value)
 
 
-def feature_axis(axis, rank=None):
+def feature_axis(axis: Any, rank: int | None = None) -> int:
     """Returns the feature axis as an integer; counted from the front once `rank` is known.
 
     tf_keras writes the axis as a list of one: that is accepted too.
@@ -63,7 +65,9 @@ def feature_axis(axis, rank=None):
     return axis % rank
 
 
-def check_bounds(name, value, lowest, paper):
+def check_bounds(
+    name: str, value: Any, lowest: float, paper: schedules.ClipSchedule
+) -> schedules.ClipSchedule:
     """Returns the schedule that `value` stands for, probed to be at least `lowest` at all times."""
     if isinstance(value, str) and value == "paper":
         return paper
@@ -85,7 +89,7 @@ def check_bounds(name, value, lowest, paper):
     return schedule
 
 
-def check_mask(mask, x):
+def check_mask(mask: Tensor | None, x: Tensor) -> Tensor | None:
     """Returns `mask` as booleans of `x`'s rank, or `None`."""
     if mask is None:
         return None
@@ -109,7 +113,7 @@ def check_mask(mask, x):
     return mask
 
 
-def _agree(sizes, expected, broadcast=False):
+def _agree(sizes: Shape, expected: Shape, broadcast: bool = False) -> bool:
     return all(
         size is None or other is None or size == other or (broadcast and size == 1)
         for size, other in zip(sizes, expected, strict=True)

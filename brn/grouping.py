@@ -6,44 +6,82 @@ Statistics belong to a group and a channel: `(groups, 1, channels, 1)`.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
 
 from keras import ops
 
+from brn import kernels
+from brn.types import Tensor
 
-class Grouping:
-    """How one batch splits into contiguous groups of examples.
+_Function: TypeAlias = Callable[[Tensor, Tensor | None], tuple[Tensor, ...]]
 
-    A batch that does not divide is filled up; `valid` marks what is real, so that the last, smaller
+
+def in_groups(
+    function: _Function,
+    x: Tensor,
+    axis: int,
+    microbatch_size: int | None = None,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """Applies a function to a batch that is split into contiguous groups of examples.
+
+    A batch that does not divide is filled up, and what is real is marked, so that the last, smaller
     group is normalized by itself and counts by its size.
 
     Args:
-        x: the inputs, `(batch, ..., channels, ...)`.
+        function: takes the batch as `(groups, elements, channels, rest)` and what of it counts:
+            `None` for everything, else boolean and broadcastable to the first. Returns a tuple of
+            tensors, the first one of the shape of the grouped batch.
+        x: the batch, `(batch, ..., channels, ...)`.
         axis: the feature axis, positive.
         microbatch_size: examples in a group; `None` for one group of the whole batch.
         mask: `None` or boolean of `x`'s rank, with each size equal to `x`'s or 1.
 
-    Attributes:
-        valid: `None` where every element counts, else boolean, broadcastable to `split(x)`.
+    Returns:
+        What `function` returns, its first tensor in the shape of `x`.
     """
+    batch = ops.shape(x)[0]
+    if microbatch_size is None:
+        return _Groups(x, axis, batch, 1).apply(function, x, mask)
+    size = min(microbatch_size, batch) if isinstance(batch, int) else microbatch_size
+    padding = -batch % size
 
-    def __init__(self, x, axis, microbatch_size=None, mask=None):
+    def padded_by(padding: int | Tensor) -> tuple[Tensor, ...]:
+        groups = (batch + padding) // size
+        return _Groups(x, axis, size, groups, padding).apply(function, x, mask)
+
+    if isinstance(padding, int):
+        return padded_by(padding)
+    # Whether a batch of unknown size divides is known when it is there.
+    return kernels.shortcut(padding == 0, partial(padded_by, 0), partial(padded_by, padding))
+
+
+class _Groups:
+    """`groups` of `size` examples of a batch, the last one filled up by `padding` of them."""
+
+    def __init__(
+        self,
+        x: Tensor,
+        axis: int,
+        size: int | Tensor,
+        groups: int | Tensor,
+        padding: int | Tensor = 0,
+    ) -> None:
         self._shape = ops.shape(x)
         self._axis = axis
-        batch = self._shape[0]
-        size = batch if microbatch_size is None else microbatch_size
-        if isinstance(batch, int):
-            size = max(min(size, batch), 1)
-        self._groups = 1 if microbatch_size is None else -(-batch // size)
-        self._padding = self._groups * size - batch if microbatch_size is not None else 0
+        self._groups = groups
         self._elements = size * math.prod(self._shape[1:axis])
         self._rest = math.prod(self._shape[axis + 1 :])
-        self.valid = self._valid(mask)
+        self._padding = padding
+        self._padded = not (isinstance(padding, int) and padding == 0)
 
-    @property
-    def _padded(self):
-        return not (isinstance(self._padding, int) and self._padding == 0)
+    def apply(self, function: _Function, x: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+        y, *others = function(self._split(x), self._valid(mask))
+        return self._join(y), *others
 
-    def _valid(self, mask):
+    def _valid(self, mask: Tensor | None) -> Tensor | None:
         if mask is None:
             if not self._padded:
                 return None
@@ -53,20 +91,18 @@ class Grouping:
         if tuple(mask.shape[self._axis :]) == trailing:
             mask = ops.broadcast_to(mask, (*self._shape[: self._axis], *trailing))
             return self._reshape(mask, channels=1, rest=1)
-        return self.split(ops.broadcast_to(mask, self._shape))
+        return self._split(ops.broadcast_to(mask, self._shape))
 
-    def split(self, x):
-        """Returns `x` as `(groups, elements, channels, rest)`."""
+    def _split(self, x: Tensor) -> Tensor:
         return self._reshape(x, self._shape[self._axis], self._rest)
 
-    def _reshape(self, x, channels, rest):
+    def _reshape(self, x: Tensor, channels: int, rest: int) -> Tensor:
         if self._padded:
             filling = ops.zeros((self._padding, *ops.shape(x)[1:]), dtype=x.dtype)
             x = ops.concatenate([x, filling], axis=0)
         return ops.reshape(x, (self._groups, self._elements, channels, rest))
 
-    def join(self, y):
-        """Returns `y`, of `split`'s shape, in the shape of the inputs."""
+    def _join(self, y: Tensor) -> Tensor:
         if not self._padded:
             return ops.reshape(y, self._shape)
         batch = self._shape[0]

@@ -4,12 +4,17 @@
 average (variance or standard deviation) and in the correction `r`, `d` they apply.
 """
 
+from typing import Any, Self, TypeAlias
+
 import keras
 from keras import ops
 
 from brn import kernels, schedules
 from brn.arguments import check_bounds, check_mask, check_number, feature_axis, positive_integer
-from brn.grouping import Grouping
+from brn.grouping import in_groups
+from brn.kernels import SplitMean
+from brn.probe import observe
+from brn.types import Config, Constraint, Initializer, Regularizer, Shape, Tensor
 
 _INITIALIZERS = (
     "beta_initializer",
@@ -18,9 +23,19 @@ _INITIALIZERS = (
     "moving_variance_initializer",
 )
 _KERAS_RENORM = ("renorm", "renorm_clipping", "renorm_momentum")
+_PER_CHANNEL = (1, 1, -1, 1)
+"""The shape of values per channel beside activations that are grouped for the kernels."""
+
+_Averages: TypeAlias = tuple[Tensor, Tensor]
+"""`moving_mean` and the moving spread as they are before the step, each read once.
+
+In a graph, TensorFlow may move a second read behind the update: its optimizer drops the edge that
+orders the two once another path seems to imply it, and later folds that path away. What is
+normalized with and what is moved must be one read, so that the data themselves order it.
+"""
 
 
-def _at_least_float32(dtype):
+def _at_least_float32(dtype: str) -> str:
     dtype = keras.backend.standardize_dtype(dtype)
     # On JAX and PyTorch `result_type` would make float32 of float64.
     return dtype if dtype == "float64" else keras.backend.result_type(dtype, "float32")
@@ -29,29 +44,29 @@ def _at_least_float32(dtype):
 class _MinibatchNormalization(keras.layers.Layer):
     """What both layers share: arguments, gamma and beta, Algorithm 1, microbatches, masks, dtypes.
 
-    A subclass holds the moving spread of its kind and defines `_moving_statistics`,
+    A subclass holds the moving spread of its kind and defines `_averages`, `_sigma`,
     `_renormalization` and `_update`.
     """
 
     def __init__(
         self,
-        axis=-1,
-        momentum=0.99,
-        epsilon=1e-3,
-        center=True,
-        scale=True,
-        microbatch_size=None,
-        beta_initializer="zeros",
-        gamma_initializer="ones",
-        moving_mean_initializer="zeros",
-        moving_variance_initializer="ones",
-        beta_regularizer=None,
-        gamma_regularizer=None,
-        beta_constraint=None,
-        gamma_constraint=None,
-        synchronized=False,
-        **kwargs,
-    ):
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        microbatch_size: int | None = None,
+        beta_initializer: Initializer = "zeros",
+        gamma_initializer: Initializer = "ones",
+        moving_mean_initializer: Initializer = "zeros",
+        moving_variance_initializer: Initializer = "ones",
+        beta_regularizer: Regularizer = None,
+        gamma_regularizer: Regularizer = None,
+        beta_constraint: Constraint = None,
+        gamma_constraint: Constraint = None,
+        synchronized: bool = False,
+        **kwargs: Any,
+    ) -> None:
         # Inputs are not cast to float16 on the way in: they may not fit. `call` casts the output.
         kwargs["autocast"] = False
         super().__init__(**kwargs)
@@ -78,7 +93,7 @@ class _MinibatchNormalization(keras.layers.Layer):
             )
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Creates the weights for inputs of this shape; the size of the feature axis is needed."""
         rank = len(input_shape)
         axis = feature_axis(self.axis, rank)
@@ -116,7 +131,7 @@ class _MinibatchNormalization(keras.layers.Layer):
         )
         self._build_spread(channels)
 
-    def _add_statistic(self, name, channels, initializer):
+    def _add_statistic(self, name: str, channels: int, initializer: Any) -> keras.Variable:
         # At least float32: an average that moves by a hundredth a step stands still in float16.
         return self.add_weight(
             shape=(channels,),
@@ -128,40 +143,57 @@ class _MinibatchNormalization(keras.layers.Layer):
             aggregation="mean",
         )
 
-    def call(self, inputs, training=False, mask=None):
+    def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
         """Normalizes `inputs`; see the class's docstring for the formulas."""
         x = ops.cast(inputs, _at_least_float32(inputs.dtype))
+        averages = self._averages()
         if not (training and self.trainable) or x.shape[0] == 0:
-            mu, sigma = self._moving_statistics(x.dtype, self._channel_shape)
+            mu, sigma = self._moving_statistics(averages, x.dtype, self._channel_shape)
             gamma, beta = self._affine(x.dtype, self._channel_shape)
             return ops.cast((x - mu) * (gamma / sigma) + beta, self.compute_dtype)
 
-        grouping = Grouping(x, self._channel_axis, self.microbatch_size, check_mask(mask, x))
-        x = grouping.split(x)
-        mu, sigma = self._moving_statistics(x.dtype, (1, 1, -1, 1))
-        gamma, beta = self._affine(x.dtype, (1, 1, -1, 1))
+        mu, sigma = self._moving_statistics(averages, x.dtype, _PER_CHANNEL)
+        gamma, beta = self._affine(x.dtype, _PER_CHANNEL)
 
-        kernel = kernels.select(x, grouping.valid, self.synchronized)
-        mu_B, variance_B, count = kernel.moments(x)
-        sigma_B = ops.sqrt(variance_B + self.epsilon)
-        if grouping.valid is not None:
-            # A group in which all of a channel is masked has no statistics of its own.
-            mu_B, sigma_B = mu_B.where(count > 0, mu), ops.where(count > 0, sigma_B, sigma)
-        r, d = self._renormalization(mu_B, sigma_B, mu, sigma)
-        y = kernel.normalize(x, mu_B, sigma_B, r, d, gamma, beta)
-        self._update(mu_B - mu, sigma_B, variance_B, count)
+        def normalize(x: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
+            kernel = kernels.select(x, valid, self.synchronized)
+            mu_B, variance_B, count = kernel.moments(x)
+            sigma_B = ops.sqrt(variance_B + self.epsilon)
+            if valid is not None:
+                # A group in which all of a channel is masked has no statistics of its own.
+                mu_B, sigma_B = mu_B.where(count > 0, mu), ops.where(count > 0, sigma_B, sigma)
+            r, d = self._renormalization(mu_B, sigma_B, mu, sigma)
+            y = kernel.normalize(x, mu_B, sigma_B, r, d, gamma, beta)
+            return y, mu_B - mu, sigma_B, variance_B, count
 
-        return ops.cast(grouping.join(y), self.compute_dtype)
+        mask = check_mask(mask, x)
+        y, *statistics = in_groups(normalize, x, self._channel_axis, self.microbatch_size, mask)
+        observe(self, sigma, *statistics)
+        self._update(averages, *statistics)
+        return ops.cast(y, self.compute_dtype)
 
-    def _affine(self, dtype, shape):
+    def _moving_statistics(
+        self, averages: _Averages, dtype: str, shape: Shape
+    ) -> tuple[Tensor, Tensor]:
+        mu, sigma = averages[0], self._sigma(averages[1])
+        return ops.reshape(ops.cast(mu, dtype), shape), ops.reshape(ops.cast(sigma, dtype), shape)
+
+    def _affine(self, dtype: str, shape: Shape) -> tuple[Tensor, Tensor]:
         gamma = ops.reshape(ops.cast(self.gamma, dtype), shape) if self.scale else 1.0
         beta = ops.reshape(ops.cast(self.beta, dtype), shape) if self.center else 0.0
         return gamma, beta
 
-    def _move(self, statistic, change, count, alpha):
-        """Moves a statistic by `alpha` times the groups' mean `change`, weighted by `count`.
+    def _move(
+        self,
+        statistic: keras.Variable,
+        old: Tensor,
+        change: Tensor,
+        count: Tensor | None,
+        alpha: float | Tensor,
+    ) -> None:
+        """Moves a statistic from `old` by `alpha` times the groups' mean `change`.
 
-        Groups without a `count` are of one size.
+        The mean is weighted by `count`; groups without it are of one size.
         """
         # Without the dimensions of size 1, over which XLA is slow to sum.
         change = change[:, 0, :, 0]
@@ -171,14 +203,14 @@ class _MinibatchNormalization(keras.layers.Layer):
             count = count[:, 0, :, 0]
             share = count / ops.maximum(ops.sum(count, axis=0, keepdims=True), 1)
             change = ops.sum(share * change, axis=0)
-        statistic.assign(statistic + ops.cast(alpha * change, statistic.dtype))
+        statistic.assign(old + ops.cast(alpha * change, statistic.dtype))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `input_shape`: the outputs have the shape of the inputs."""
         feature_axis(self.axis, len(input_shape))
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Returns the constructor's arguments."""
         config = {
             "axis": self.axis,
@@ -248,28 +280,39 @@ class BatchNormalization(_MinibatchNormalization):
             or the mask does not fit the inputs.
     """
 
-    def _build_spread(self, channels):
+    def _build_spread(self, channels: int) -> None:
         self.moving_variance = self._add_statistic(
             "moving_variance", channels, self.moving_variance_initializer
         )
 
-    def _moving_statistics(self, dtype, shape):
-        mu = ops.reshape(ops.cast(self.moving_mean, dtype), shape)
-        variance = ops.reshape(ops.cast(self.moving_variance, dtype), shape)
-        return mu, ops.sqrt(variance + self.epsilon)
+    def _averages(self) -> _Averages:
+        return kernels.read(self.moving_mean), kernels.read(self.moving_variance)
 
-    def _renormalization(self, mu_B, sigma_B, mu, sigma):
+    def _sigma(self, spread: Tensor) -> Tensor:
+        return ops.sqrt(spread + self.epsilon)
+
+    def _renormalization(
+        self, mu_B: SplitMean, sigma_B: Tensor, mu: Tensor, sigma: Tensor
+    ) -> tuple[Tensor, Tensor]:
         # A group without statistics of its own already has mu and sigma, so this holds for it too.
         return 1.0, 0.0
 
-    def _update(self, mean_change, sigma_B, variance_B, count):
+    def _update(
+        self,
+        averages: _Averages,
+        mean_change: Tensor,
+        sigma_B: Tensor,
+        variance_B: Tensor,
+        count: Tensor | None,
+    ) -> None:
         alpha = 1.0 - self.momentum
-        variance = ops.reshape(ops.cast(self.moving_variance, variance_B.dtype), (1, 1, -1, 1))
-        self._move(self.moving_mean, mean_change, count, alpha)
-        self._move(self.moving_variance, variance_B - variance, count, alpha)
+        mean, variance = averages
+        change = variance_B - ops.reshape(ops.cast(variance, variance_B.dtype), _PER_CHANNEL)
+        self._move(self.moving_mean, mean, mean_change, count, alpha)
+        self._move(self.moving_variance, variance, change, count, alpha)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         """Builds the layer from its own configuration or `keras.layers.BatchNormalization`'s."""
         if config.get("renorm"):
             raise ValueError(
@@ -347,17 +390,17 @@ class BatchRenormalization(_MinibatchNormalization):
 
     def __init__(
         self,
-        axis=-1,
-        momentum=0.99,
-        epsilon=1e-3,
-        center=True,
-        scale=True,
-        r_max="paper",
-        d_max="paper",
-        microbatch_size=None,
-        bias_correction=False,
-        **kwargs,
-    ):
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        r_max: schedules.Bound = "paper",
+        d_max: schedules.Bound = "paper",
+        microbatch_size: int | None = None,
+        bias_correction: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             axis=axis,
             momentum=momentum,
@@ -372,8 +415,8 @@ class BatchRenormalization(_MinibatchNormalization):
         self.d_max = check_bounds("d_max", d_max, lowest=0.0, paper=paper["d_max"])
         self.bias_correction = bool(bias_correction)
 
-    def _build_spread(self, channels):
-        def initial_stddev(shape, dtype):
+    def _build_spread(self, channels: int) -> None:
+        def initial_stddev(shape: Shape, dtype: str) -> Tensor:
             return ops.sqrt(self.moving_variance_initializer(shape, dtype=dtype))
 
         self.moving_stddev = self._add_statistic("moving_stddev", channels, initial_stddev)
@@ -387,35 +430,47 @@ class BatchRenormalization(_MinibatchNormalization):
             aggregation="only_first_replica",
         )
 
-    def clipping_bounds(self, dtype=None):
+    def clipping_bounds(self, dtype: str | None = None) -> tuple[Tensor, Tensor]:
         """Returns `(r_max, d_max)` at the current `step`: two scalars, float32 by default."""
         step = ops.cast(self.step, dtype or "float32")
         return self.r_max(step), self.d_max(step)
 
-    def _moving_statistics(self, dtype, shape):
-        mu = ops.reshape(ops.cast(self.moving_mean, dtype), shape)
-        return mu, ops.reshape(ops.cast(self.moving_stddev, dtype), shape)
+    def _averages(self) -> _Averages:
+        return kernels.read(self.moving_mean), kernels.read(self.moving_stddev)
 
-    def _renormalization(self, mu_B, sigma_B, mu, sigma):
+    def _sigma(self, spread: Tensor) -> Tensor:
+        return spread
+
+    def _renormalization(
+        self, mu_B: SplitMean, sigma_B: Tensor, mu: Tensor, sigma: Tensor
+    ) -> tuple[Tensor, Tensor]:
         r_max, d_max = self.clipping_bounds(sigma_B.dtype)
         r = ops.stop_gradient(ops.clip(sigma_B / sigma, 1 / r_max, r_max))
         d = ops.stop_gradient(ops.clip((mu_B - mu) / sigma, -d_max, d_max))
         return r, d
 
-    def _update(self, mean_change, sigma_B, variance_B, count):
+    def _update(
+        self,
+        averages: _Averages,
+        mean_change: Tensor,
+        sigma_B: Tensor,
+        variance_B: Tensor,
+        count: Tensor | None,
+    ) -> None:
         alpha = 1.0 - self.momentum
         if self.bias_correction:
             steps = ops.cast(self.step + 1, sigma_B.dtype)
             # 1 - (1 - alpha)^steps; momentum 0 or 1 needs no correction, and has no logarithm.
             if 0.0 < self.momentum < 1.0:
                 alpha = alpha / -ops.expm1(steps * ops.log(ops.cast(self.momentum, steps.dtype)))
-        sigma = ops.reshape(ops.cast(self.moving_stddev, sigma_B.dtype), (1, 1, -1, 1))
-        self._move(self.moving_mean, mean_change, count, alpha)
-        self._move(self.moving_stddev, sigma_B - sigma, count, alpha)
+        mean, stddev = averages
+        change = sigma_B - ops.reshape(ops.cast(stddev, sigma_B.dtype), _PER_CHANNEL)
+        self._move(self.moving_mean, mean, mean_change, count, alpha)
+        self._move(self.moving_stddev, stddev, change, count, alpha)
         moved = 1 if count is None else ops.cast(ops.any(count > 0), "int32")
         self.step.assign(self.step + moved)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Returns the constructor's arguments."""
         return {
             **super().get_config(),
@@ -425,7 +480,7 @@ class BatchRenormalization(_MinibatchNormalization):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         """Builds the layer from its own configuration or `keras.layers.BatchNormalization`'s.
 
         Of a Keras layer with `renorm=True`, `renorm_clipping` becomes the bounds (none: no

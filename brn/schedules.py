@@ -7,9 +7,12 @@ step count to the bound in force, inside the compiled training step, and is save
 
 import math
 import numbers
+from typing import Any, Literal, Self, TypeAlias
 
 import keras
 from keras import ops
+
+from brn.types import Config, Tensor
 
 
 class ClipSchedule:
@@ -26,7 +29,7 @@ class ClipSchedule:
     ```
     """
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         """Returns the bound at a training step.
 
         Args:
@@ -38,27 +41,31 @@ class ClipSchedule:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement __call__(step).")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Returns the constructor's arguments."""
         return {}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         """Builds the schedule that `get_config` describes."""
         return cls(**config)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.get_config() == other.get_config()
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(repr(self))
 
 
-def as_float(step):
+Bound: TypeAlias = float | ClipSchedule | Literal["paper"]
+"""What the layers take for `r_max` and `d_max`."""
+
+
+def as_float(step: Tensor) -> Tensor:
     """Returns `step` as a floating tensor, cast to `keras.config.floatx()` unless it is one."""
     step = ops.convert_to_tensor(step)
     if keras.backend.is_float_dtype(keras.backend.standardize_dtype(step.dtype)):
@@ -77,14 +84,14 @@ class Constant(ClipSchedule):
         ValueError: if `value` is not a number, or NaN.
     """
 
-    def __init__(self, value):
+    def __init__(self, value: float) -> None:
         self.value = _number("value", value)
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         """Returns `value`."""
         return ops.full_like(as_float(step), self.value)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Returns the constructor's arguments."""
         return {"value": self.value}
 
@@ -109,7 +116,7 @@ class Ramp(ClipSchedule):
         ValueError: if an argument is not a finite number, `begin < 0` or `finish < begin`.
     """
 
-    def __init__(self, start, end, begin, finish):
+    def __init__(self, start: float, end: float, begin: float, finish: float) -> None:
         self.start = _number("start", start, finite=True)
         self.end = _number("end", end, finite=True)
         self.begin = _number("begin", begin, finite=True)
@@ -125,7 +132,7 @@ class Ramp(ClipSchedule):
                 f"Received: begin={begin}, finish={finish}"
             )
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         """Returns the bound at `step`."""
         step = as_float(step)
         if self.begin == self.finish:
@@ -134,7 +141,7 @@ class Ramp(ClipSchedule):
             done = ops.clip((step - self.begin) / (self.finish - self.begin), 0.0, 1.0)
         return self.start + (self.end - self.start) * done
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Returns the constructor's arguments."""
         return {
             "start": self.start,
@@ -144,7 +151,7 @@ class Ramp(ClipSchedule):
         }
 
 
-def paper_clipping(total_steps=130_000):
+def paper_clipping(total_steps: float = 130_000) -> tuple[Ramp, Ramp]:
     """Returns the paper's pair of schedules `(r_max, d_max)`, scaled to a run of `total_steps`.
 
     In the paper's run of 130,000 steps `r_max = 1` and `d_max = 0` (batch normalization) for the
@@ -174,27 +181,26 @@ def paper_clipping(total_steps=130_000):
     )
 
 
-def get(identifier):
+def get(identifier: float | ClipSchedule | Config) -> ClipSchedule:
     """Returns the schedule for a number, a `ClipSchedule` or a serialized one.
 
     Raises:
         ValueError: for anything else.
     """
+    schedule: Any = identifier
     if isinstance(identifier, dict):
-        identifier = keras.saving.deserialize_keras_object(identifier)
-    if isinstance(identifier, ClipSchedule):
-        return identifier
-    return Constant(identifier)
+        schedule = keras.saving.deserialize_keras_object(identifier)
+    return schedule if isinstance(schedule, ClipSchedule) else Constant(schedule)
 
 
-def serialize(schedule):
+def serialize(schedule: ClipSchedule) -> float | Config:
     """Returns what `get` turns back into `schedule`: a number for a `Constant`, else a dict."""
     if isinstance(schedule, Constant):
         return schedule.value
     return keras.saving.serialize_keras_object(schedule)
 
 
-def _number(name, value, finite=False):
+def _number(name: str, value: Any, finite: bool = False) -> float:
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     number = float(value) if is_number else math.nan
     if math.isnan(number) or (finite and math.isinf(number)):

@@ -10,6 +10,7 @@ from keras import ops
 import brn
 from brn import kernels
 from brn.kernels import plain
+from experiments.benchmark_subjects import held_for_backward
 
 PLAIN = kernels.Kernel(plain.moments, plain.normalize)
 SHAPES = {
@@ -272,53 +273,81 @@ class TestSelection:
         assert "plain" in chosen
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="elsewhere, sizes are known when it matters")
+class TestUnknownBatchSize:
+    """As `fit` traces on TensorFlow: whether microbatches divide the batch turns out later."""
+
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    @pytest.mark.parametrize("build", [brn.BatchRenormalization, brn.BatchNormalization])
+    def test_one_trace_for_all_sizes(self, rng, build, jit_compile):
+        """Output, gradient and state are those of a known size; an empty batch moves nothing."""
+        import tensorflow as tf
+
+        known, unknown = (
+            perturb(build(momentum=0.5, microbatch_size=3), np.random.default_rng(0).random((6, 5)))
+            for _ in range(2)
+        )
+        run = self.once(unknown)
+        run = tf.function(run, [tf.TensorSpec([None, 5])] * 2, jit_compile=jit_compile)
+        for batch in (6, 5, 2, 0):
+            x, upstream = rng.normal(2.0, 3.0, (2, batch, 5)).astype("float32")
+            expected = self.once(known)(tensor(x), tensor(upstream))
+            for value, wanted in zip(run(x, upstream), expected, strict=True):
+                assert_close(value, wanted, rtol=1e-4)
+            for value, wanted in zip(unknown.get_weights(), known.get_weights(), strict=True):
+                np.testing.assert_allclose(value, wanted, rtol=1e-5)
+
+    def test_gradient_of_the_gradient(self, rng):
+        import tensorflow as tf
+
+        layer = brn.BatchNormalization(microbatch_size=3)
+        layer.build((None, 5))
+
+        def twice(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                _, dx = self.once(layer)(x, x)
+                total = tf.reduce_sum(dx**2)
+            return tape.gradient(total, x)
+
+        x = tensor(rng.normal(size=(6, 5)))
+        assert_close(tf.function(twice, [tf.TensorSpec([None, 5])])(x), twice(x), rtol=1e-4)
+
+    @staticmethod
+    def once(layer):
+        import tensorflow as tf
+
+        def run(x, upstream):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+                loss = tf.reduce_sum(upstream * y**2)
+            return y, tape.gradient(loss, x)
+
+        return run
+
+    def test_the_fast_one_where_microbatches_divide_the_batch(self, rng, monkeypatch):
+        """The plain functions run only for a smaller last microbatch."""
+        import tensorflow as tf
+
+        def fail(*arguments, moments=plain.moments, **more):
+            with tf.control_dependencies([tf.debugging.Assert(False, ["plain"])]):
+                return moments(*arguments, **more)
+
+        monkeypatch.setattr(plain, "moments", fail)
+        layer = brn.BatchRenormalization(microbatch_size=3)
+        layer.build((None, 5))
+        run = tf.function(
+            lambda x: layer(x, training=True), input_signature=[tf.TensorSpec([None, 5])]
+        )
+        assert run(tensor(rng.normal(size=(6, 5)))).shape == (6, 5)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="plain"):
+            run(tensor(rng.normal(size=(5, 5))))
+
+
 @pytest.mark.parametrize("microbatch_size", [None, 8])
 @pytest.mark.parametrize("build", [brn.BatchRenormalization, brn.BatchNormalization])
-def test_what_is_kept_for_the_backward_pass(rng, build, microbatch_size):
+def test_what_is_kept_for_the_backward_pass(build, microbatch_size):
     """`x`, and no other tensor of its size."""
-    x = tensor(rng.normal(size=(64, 25, 3)))
     layer = build(microbatch_size=microbatch_size)
-    layer.build(x.shape)
-    assert 1.0 <= kept_for_backward(layer, x) / (64 * 25 * 3) <= 1.1
-
-
-def kept_for_backward(layer, x):
-    """Numbers that are kept for the backward pass of a layer on this backend."""
-    if BACKEND == "jax":
-        import jax
-
-        def forward(x, trainable):
-            state = [v.value for v in layer.non_trainable_variables]
-            return layer.stateless_call(trainable, state, x, training=True)[0]
-
-        _, pull_back = jax.vjp(forward, x, [v.value for v in layer.trainable_variables])
-        return sum(np.size(leaf) for leaf in jax.tree.leaves(pull_back))
-    if BACKEND == "torch":
-        import torch
-
-        kept = {}
-        hooks = torch.autograd.graph.saved_tensors_hooks(
-            lambda t: kept.update({t.data_ptr(): t.numel()}) or t, lambda t: t
-        )
-        with hooks:
-            layer(x.detach().requires_grad_(), training=True)
-        return sum(kept.values())
-    import tensorflow as tf
-
-    @tf.function
-    def forward(x):
-        return layer(x, training=True)
-
-    # What the forward function of a differentiated call hands to its backward function.
-    concrete = forward.get_concrete_function(x)
-    function, _ = concrete._delayed_rewrite_functions.forward_backward()
-    y, *kept = (origin(output) for output in function.graph.outputs)
-    kept = {tensor.ref(): int(np.prod(tensor.shape)) for tensor in kept if tensor is not y}
-    return sum(kept.values())
-
-
-def origin(tensor):
-    """What a TensorFlow tensor shares its memory with."""
-    while tensor.op.type in ("Identity", "IdentityN", "Reshape"):
-        tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
-    return tensor
+    assert 1.0 <= held_for_backward(layer, (64, 25, 3)) <= 1.1

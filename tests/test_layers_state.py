@@ -193,3 +193,21 @@ class TestSteps:
             layer.step.assign(step)
             got = [float(numpy(bound)) for bound in layer.clipping_bounds()]
             assert got == pytest.approx(bounds, rel=1e-6)
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="TensorFlow reads lazily")
+@pytest.mark.parametrize("microbatch_size", [None, 4])
+def test_a_graph_reads_each_average_once(build, microbatch_size):
+    """A second read could be moved behind the update; see `_Averages` in `brn/layers.py`."""
+    import tensorflow as tf
+
+    layer = built(build(microbatch_size=microbatch_size))
+    step = tf.function(lambda x: layer(x, training=True))
+    graph = step.get_concrete_function(tf.TensorSpec(SHAPE, "float32")).graph
+    captured = {internal.name: external for external, internal in graph.captures}
+    moved = [op for op in graph.get_operations() if op.type == "AssignVariableOp"]
+    averages = [op.inputs[0].name for op in moved if op.inputs[1].shape == SHAPE[-1:]]
+    assert len(averages) == len(captured.keys() & set(averages)) == 2
+    for average in averages:
+        reads = [op for op in graph.get_operations() if op.type == "ReadVariableOp"]
+        assert [op.inputs[0].name for op in reads].count(average) == 1

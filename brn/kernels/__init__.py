@@ -13,6 +13,7 @@ import keras
 
 from brn.kernels import plain
 from brn.kernels.plain import Moments, SplitMean
+from brn.types import Tensor
 
 _backend = importlib.import_module(f"brn.kernels.{keras.config.backend()}")
 
@@ -20,14 +21,14 @@ _backend = importlib.import_module(f"brn.kernels.{keras.config.backend()}")
 class Kernel(NamedTuple):
     """`moments(x)` and `normalize(x, mu_B, sigma_B, r, d, gamma, beta)`, which belong together."""
 
-    moments: Callable
-    normalize: Callable
+    moments: Callable[[Tensor], Moments]
+    normalize: Callable[..., Tensor]
 
 
 FAST = Kernel(_backend.moments, _backend.normalize)
 
 
-def select(x, valid=None, synchronized=False):
+def select(x: Tensor, valid: Tensor | None = None, synchronized: bool = False) -> Kernel:
     """Returns the `Kernel` for activations `x`, `(groups, elements, channels, rest)`.
 
     Args:
@@ -41,4 +42,7 @@ def select(x, valid=None, synchronized=False):
     return Kernel(partial(plain.moments, valid=valid, reduce=total), plain.normalize)
 
 
-__all__ = ["FAST", "Kernel", "Moments", "SplitMean", "select"]
+read = _backend.read
+shortcut = _backend.shortcut
+
+__all__ = ["FAST", "Kernel", "Moments", "SplitMean", "read", "select", "shortcut"]

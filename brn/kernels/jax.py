@@ -6,28 +6,42 @@ stored, as large as the activations) and if no dimension has size 1. `_compact` 
 the two.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
 from jax import lax
 
 from brn.kernels.plain import Moments, SplitMean
+from brn.types import Shape, Tensor
 
 _SAMPLE = 16
 
 
-def replica_sum(total):
+def read(variable: keras.Variable) -> Tensor:
+    """Returns the present value of `variable`."""
+    return variable.value
+
+
+def replica_sum(total: Tensor) -> Tensor:
     """Returns `total`: under `jax.jit` a sum already spans all shards of a distributed batch."""
     return total
 
 
-def serves(x):
+def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:
+    """Returns `general()`, which is right in any case: here, sizes are known when it matters."""
+    return general()
+
+
+def serves(x: Tensor) -> bool:
     """Returns whether these functions take `x`, `(groups, elements, channels, rest)`: always."""
     return True
 
 
-def moments(x):
+def moments(x: Tensor) -> Moments:
     """Returns the `Moments` of every group and channel, without a gradient.
 
     The sums are of differences from a number near the mean: for the mean, the mean of a sixteenth
@@ -57,7 +71,9 @@ def moments(x):
     return Moments(mean, variance.reshape(shape), None)
 
 
-def normalize(x, mu_B, sigma_B, r, d, gamma, beta):
+def normalize(
+    x: Tensor, mu_B: SplitMean, sigma_B: Tensor, r: Tensor, d: Tensor, gamma: Tensor, beta: Tensor
+) -> Tensor:
     """Returns `gamma * ((x - mu_B) / sigma_B * r + d) + beta`, as `brn.kernels.plain.normalize`.
 
     In the gradient, `mu_B` and `sigma_B` are the functions of `x` that they are, `r` and `d`
@@ -65,7 +81,7 @@ def normalize(x, mu_B, sigma_B, r, d, gamma, beta):
     """
     compact, axes = _compact(x.shape)
 
-    def per_channel(value):
+    def per_channel(value: Tensor) -> Tensor:
         value = jnp.asarray(value, x.dtype)
         return compact(value if value.ndim else jnp.full((1, 1, x.shape[2], 1), value))
 
@@ -75,13 +91,25 @@ def normalize(x, mu_B, sigma_B, r, d, gamma, beta):
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _normalize(axes, x, center, offset, sigma_B, r, d, gamma, beta):
+def _normalize(
+    axes: tuple[int, ...],
+    x: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    sigma_B: Tensor,
+    r: Tensor,
+    d: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+) -> Tensor:
     slope = gamma * r / sigma_B
     return (x - _own(center, 1)) * slope + (gamma * d + beta - offset * slope)
 
 
 @_normalize.defjvp
-def _normalize_derivative(axes, primals, tangents):
+def _normalize_derivative(
+    axes: tuple[int, ...], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
     """With dots for derivatives, section 3 forwards; JAX transposes it to section 3.
 
     ```
@@ -104,38 +132,44 @@ def _normalize_derivative(axes, primals, tangents):
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _offset(axes, x, offset):
+def _offset(axes: tuple[int, ...], x: Tensor, offset: Tensor) -> Tensor:
     """The given offset, as the function `mean(x) - center` of `x`: for derivatives beyond first."""
     return offset
 
 
 @_offset.defjvp
-def _offset_derivative(axes, primals, tangents):
+def _offset_derivative(
+    axes: tuple[int, ...], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
     return _offset(axes, *primals), jnp.mean(tangents[0], axes, keepdims=True)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _deviation(axes, x, center, offset, sigma_B):
+def _deviation(
+    axes: tuple[int, ...], x: Tensor, center: Tensor, offset: Tensor, sigma_B: Tensor
+) -> Tensor:
     """The given sigma_B, as the function of `x` that it is."""
     return sigma_B
 
 
 @_deviation.defjvp
-def _deviation_derivative(axes, primals, tangents):
+def _deviation_derivative(
+    axes: tuple[int, ...], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
     x, center, offset, _ = primals
     sigma_B = _deviation(axes, *primals)
     covariance = jnp.mean((x - center - offset) * tangents[0], axes, keepdims=True)
     return sigma_B, covariance / sigma_B
 
 
-def _compact(shape):
+def _compact(shape: Shape) -> tuple[Callable[[Tensor], Tensor], tuple[int, ...]]:
     """Returns what drops `groups` or `rest` where it is 1, and the axes to sum over after that."""
     dropped = tuple(axis for axis in (0, 3) if shape[axis] == 1)
     axes = tuple(axis - (0 in dropped) for axis in (1, 3) if axis not in dropped)
     return partial(lax.squeeze, dimensions=dropped), axes
 
 
-def _own(center, use):
+def _own(center: Tensor, use: int) -> Tensor:
     """Returns `center`, in a way that XLA does not merge with other uses of it."""
     largest = jnp.finfo(center.dtype).max
     return (

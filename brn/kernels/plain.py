@@ -4,9 +4,12 @@ Activations arrive as `(groups, elements, channels, rest)`, statistics have the 
 `(groups, 1, channels, 1)` (see `brn/grouping.py`): a statistic is taken over axes 1 and 3.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from keras import ops
+
+from brn.types import Tensor
 
 AXES = (1, 3)
 
@@ -18,13 +21,13 @@ class SplitMean(NamedTuple):
     the mean of `x - center`, small and exact. `mean - mu` adds the small pieces last.
     """
 
-    center: Any
-    offset: Any
+    center: Tensor
+    offset: Tensor
 
-    def __sub__(self, other):
+    def __sub__(self, other: Tensor) -> Tensor:
         return (self.center - other) + self.offset
 
-    def where(self, condition, other):
+    def where(self, condition: Tensor, other: Tensor) -> "SplitMean":
         """Returns this mean where `condition` holds, else `other`."""
         return SplitMean(
             ops.where(condition, self.center, other), ops.where(condition, self.offset, 0.0)
@@ -38,11 +41,13 @@ class Moments(NamedTuple):
     """
 
     mean: SplitMean
-    variance: Any
-    count: Any
+    variance: Tensor
+    count: Tensor
 
 
-def moments(x, valid=None, reduce=lambda total: total):
+def moments(
+    x: Tensor, valid: Tensor | None = None, reduce: Callable[[Tensor], Tensor] = lambda total: total
+) -> Moments:
     """Returns the moments of every group and channel, by the corrected two-pass algorithm.
 
     Args:
@@ -55,7 +60,7 @@ def moments(x, valid=None, reduce=lambda total: total):
         `Moments`. Where nothing counts, `count`, mean and variance are 0.
     """
 
-    def total(values):
+    def total(values: Tensor) -> Tensor:
         if valid is not None:
             values = ops.where(valid, values, ops.zeros_like(values))
         return reduce(ops.sum(values, axis=AXES, keepdims=True))
@@ -78,7 +83,9 @@ def moments(x, valid=None, reduce=lambda total: total):
     return Moments(SplitMean(center, offset), variance, count)
 
 
-def normalize(x, mu_B, sigma_B, r, d, gamma, beta):
+def normalize(
+    x: Tensor, mu_B: SplitMean, sigma_B: Tensor, r: Tensor, d: Tensor, gamma: Tensor, beta: Tensor
+) -> Tensor:
     """Returns `gamma * ((x - mu_B) / sigma_B * r + d) + beta`.
 
     Args:

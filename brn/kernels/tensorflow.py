@@ -1,21 +1,31 @@
 """The normalization on TensorFlow, by the primitives of its own fused batch normalization.
 
 On CPUs those know a single group, with the channels last. Whatever else there is (several groups,
-other axes, GPUs) takes element-wise operations with the same hand-derived gradient.
+other axes, GPUs) takes element-wise operations with the same hand-derived gradient; on CPUs XLA
+compiles them, each to one pass over the activations.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from brn.kernels.plain import AXES, Moments, SplitMean
+from brn.types import Tensor
 
 _FAR = 100.0
 _SAMPLE = 16
 
 
-def replica_sum(total):
+def read(variable: keras.Variable) -> Tensor:
+    """Returns the present value of `variable`, by one read: in TensorFlow it may be read lazily."""
+    return tf.convert_to_tensor(variable.value)
+
+
+def replica_sum(total: Tensor) -> Tensor:
     """Returns `total`, summed over the replicas of a `tf.distribute` strategy, differentiable."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
@@ -23,41 +33,49 @@ def replica_sum(total):
     return context.all_reduce(tf.distribute.ReduceOp.SUM, total)
 
 
-def serves(x):
+def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:
+    """Returns `short()` where a condition holds, else `general()`, which is right in any case.
+
+    XLA compiles for the size of one batch, so that `general` is short by itself, but compiles a
+    branch on that size anew at every call.
+    """
+    return general() if _compiled_by_xla() else tf.cond(condition, short, general)
+
+
+def serves(x: Tensor) -> bool:
     """Returns whether these functions take `x`, `(groups, elements, channels, rest)`."""
     return x.dtype == tf.float32
 
 
-def moments(x):
+def moments(x: Tensor) -> Moments:
     """Returns the `Moments` of every group and channel, without a gradient.
 
     Args:
         x: `(groups, elements, channels, rest)`.
     """
     x = tf.stop_gradient(x)
-    if not _fused(x):
-        center = tf.reduce_mean(x, AXES, keepdims=True)
-        return _finished(x, center, *tf.nn.moments(x - center, AXES, keepdims=True))
+    about_zero = _fused_moments if _fused(x) else _moments
     if _compiled_by_xla():
         # Of a sixteenth of the elements, which is within a few sigma_B of the mean.
-        center = tf.reduce_mean(x[:, : tf.maximum(tf.shape(x)[1] // _SAMPLE, 1)], 1, keepdims=True)
-        return _finished(x, center, *_fused_moments(x - center))
+        sample = x[:, : tf.maximum(tf.shape(x)[1] // _SAMPLE, 1)]
+        center = tf.reduce_mean(sample, AXES, keepdims=True)
+        return _finished(x, center, *about_zero(x - center))
 
-    mean, variance = _fused_moments(x)
+    mean, variance = about_zero(x)
 
-    def far():
+    def far() -> tuple[Tensor, ...]:
         center = tf.reduce_mean(x, AXES, keepdims=True)
         center += tf.reduce_mean(x - center, AXES, keepdims=True)
-        return center, *_fused_moments(x - center)
+        return center, *about_zero(x - center)
 
-    # The sums of the fused primitive lose the precision of means that are far from zero, in units
-    # of the standard deviation.
+    # Such sums lose the precision of means that are far from zero, in units of the standard
+    # deviation.
     is_far = tf.reduce_any(tf.square(mean) > _FAR * variance)
     return _finished(x, *tf.cond(is_far, far, lambda: (tf.zeros_like(mean), mean, variance)))
 
 
-def _finished(x, center, offset, variance):
-    if None not in (x.shape[1], x.shape[3]):
+def _finished(x: Tensor, center: Tensor, offset: Tensor, variance: Tensor) -> Moments:
+    if None not in x.shape:
         return Moments(SplitMean(center, offset), variance, None)
     # A batch of unknown size may be empty: its count is 0, and its statistics are not NaN.
     count = tf.fill(tf.shape(variance), tf.cast(tf.shape(x)[1] * tf.shape(x)[3], x.dtype))
@@ -67,7 +85,13 @@ def _finished(x, center, offset, variance):
     return Moments(SplitMean(center, offset), variance, count)
 
 
-def _fused_moments(x):
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and biased variance of every group, of the shape `(groups, 1, channels, 1)`."""
+    mean = tf.reduce_mean(x, AXES, keepdims=True)
+    return mean, tf.reduce_mean(tf.math.squared_difference(x, mean), AXES, keepdims=True)
+
+
+def _fused_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Returns mean and biased variance of a single group, of the shape `(1, 1, channels, 1)`."""
     x = _as_images(x)
     per_channel = tf.zeros([x.shape[3]])
@@ -80,7 +104,9 @@ def _fused_moments(x):
     return mean[None, None, :, None], variance[None, None, :, None]
 
 
-def normalize(x, mu_B, sigma_B, r, d, gamma, beta):
+def normalize(
+    x: Tensor, mu_B: SplitMean, sigma_B: Tensor, r: Tensor, d: Tensor, gamma: Tensor, beta: Tensor
+) -> Tensor:
     """Returns `gamma * ((x - mu_B) / sigma_B * r + d) + beta`, as `brn.kernels.plain.normalize`.
 
     In the gradient, `mu_B` and `sigma_B` are the functions of `x` that they are, `r` and `d`
@@ -92,9 +118,17 @@ def normalize(x, mu_B, sigma_B, r, d, gamma, beta):
 
 
 @tf.custom_gradient
-def _normalize(x, center, offset, sigma_B, r, d, gamma, beta):
-    fused = _fused(x)
-    if fused:
+def _normalize(
+    x: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    sigma_B: Tensor,
+    r: Tensor,
+    d: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+) -> Tensor:
+    if _fused(x):
         y, *_ = tf.raw_ops.FusedBatchNormV3(
             x=_as_images(_shifted(x, center)),
             scale=(gamma * r)[0, 0, :, 0],
@@ -107,23 +141,13 @@ def _normalize(x, center, offset, sigma_B, r, d, gamma, beta):
         y = tf.reshape(y, tf.shape(x))
     else:
         slope = gamma * r / sigma_B
-        y = (x - center) * slope + (gamma * d + beta - offset * slope)
+        y = _affine(x, center, slope, gamma * d + beta - offset * slope)
 
-    @tf.custom_gradient
-    def first(dy, x, gamma):
-        backward = _fused_backward if fused else _backward
-        gradients = backward(dy, x, center, offset, sigma_B, r, gamma)
-
-        def second(*upstream):
-            with tf.GradientTape() as tape:
-                tape.watch((dy, x, gamma))
-                again = _differentiable_backward(dy, x, center, offset, sigma_B, r, gamma)
-            return tape.gradient(again, (dy, x, gamma), output_gradients=upstream)
-
-        return gradients, second
-
-    def gradient(dy):
-        dx, total_dy_x, total_dy = first(dy, x, gamma)
+    def gradient(dy: Tensor) -> Any:
+        # Identities: in the gradient of a branch of `tf.cond`, functions and further gradients
+        # reach tensors of this gradient only.
+        values = map(tf.identity, (x, gamma, center, offset, sigma_B, r))
+        dx, total_dy_x, total_dy = _gradients(dy, *values)
         dgamma = tf.reduce_sum(r * total_dy_x + d * total_dy, 0, keepdims=True)
         dbeta = tf.reduce_sum(total_dy, 0, keepdims=True)
         return dx, None, None, None, None, None, dgamma, dbeta
@@ -131,7 +155,25 @@ def _normalize(x, center, offset, sigma_B, r, d, gamma, beta):
     return y, gradient
 
 
-def _fused_backward(dy, x, center, offset, sigma_B, r, gamma):
+@tf.custom_gradient
+def _gradients(dy: Tensor, x: Tensor, gamma: Tensor, *statistics: Tensor) -> Any:
+    backward = _fused_backward if _fused(x) else _backward
+
+    def gradient(*upstream: Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch((dy, x, gamma))
+            again = _differentiable_backward(dy, x, gamma, *statistics)
+        return (
+            *tape.gradient(again, (dy, x, gamma), output_gradients=upstream),
+            *(None for _ in statistics),
+        )
+
+    return backward(dy, x, gamma, *statistics), gradient
+
+
+def _fused_backward(
+    dy: Tensor, x: Tensor, gamma: Tensor, center: Tensor, offset: Tensor, sigma_B: Tensor, r: Tensor
+) -> Any:
     dx, total_dy_x, total_dy, *_ = tf.raw_ops.FusedBatchNormGradV3(
         y_backprop=_as_images(dy),
         x=_as_images(_shifted(x, center)),
@@ -148,21 +190,56 @@ def _fused_backward(dy, x, center, offset, sigma_B, r, gamma):
     )
 
 
-def _backward(dy, x, center, offset, sigma_B, r, gamma):
+def _backward(
+    dy: Tensor, x: Tensor, gamma: Tensor, center: Tensor, offset: Tensor, sigma_B: Tensor, r: Tensor
+) -> Any:
     """Section 3, with `x0 = (x - mu_B) / sigma_B`.
 
     Returns `gamma r / sigma_B (dy - mean(dy) - x0 mean(dy x0))`, `sum(dy x0)` and `sum(dy)`.
     """
-    count = _count(x)
     total_dy = tf.reduce_sum(dy, AXES, keepdims=True)
-    total_dy_x = tf.reduce_sum(dy * (x - center), AXES, keepdims=True) - offset * total_dy
-    total_dy_x /= sigma_B
-    slope, shrinkage = gamma * r / sigma_B, total_dy_x / (count * sigma_B)
-    constant = slope * (offset * shrinkage - total_dy / count)
-    return dy * slope - (x - center) * (slope * shrinkage) + constant, total_dy_x, total_dy
+    total_dy_x = tf.reduce_sum(dy * _shifted(x, center), AXES, keepdims=True)
+    total_dy_x = (total_dy_x - offset * total_dy) / sigma_B
+    slope, shrinkage = gamma * r / sigma_B, total_dy_x / (_count(x) * sigma_B)
+    constant = slope * (offset * shrinkage - total_dy / _count(x))
+    dx = _sum_of_two(dy, slope, x, center, -slope * shrinkage, constant)
+    return dx, total_dy_x, total_dy
 
 
-def _differentiable_backward(dy, x, center, offset, sigma_B, r, gamma):
+def _one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets XLA compile a function where it would be several passes over memory otherwise.
+
+    What it returns has the shape of its first argument.
+    """
+    arguments = [tf.TensorSpec([None] * 4, tf.float32)] * function.__code__.co_argcount
+    compiled = tf.function(function, arguments, autograph=False, jit_compile=True)
+
+    @functools.wraps(function)
+    def call(*tensors: Tensor) -> Tensor:
+        if _compiled_by_xla() or _on_gpu():
+            return function(*tensors)
+        result = compiled(*tensors)
+        result.set_shape(tensors[0].shape)
+        return result
+
+    return call
+
+
+@_one_pass
+def _affine(x: Tensor, center: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
+    return (x - center) * slope + constant
+
+
+@_one_pass
+def _sum_of_two(
+    dy: Tensor, slope_dy: Tensor, x: Tensor, center: Tensor, slope_x: Tensor, constant: Tensor
+) -> Tensor:
+    return dy * slope_dy + (x - center) * slope_x + constant
+
+
+def _differentiable_backward(
+    dy: Tensor, x: Tensor, gamma: Tensor, center: Tensor, offset: Tensor, sigma_B: Tensor, r: Tensor
+) -> Any:
     """The same, with statistics that are functions of `x`."""
     distance = x - center
     offset = _with_gradient_of(offset, tf.reduce_mean(distance, AXES, keepdims=True))
@@ -175,36 +252,36 @@ def _differentiable_backward(dy, x, center, offset, sigma_B, r, gamma):
     return dx, total_dy_x, total_dy
 
 
-def _with_gradient_of(value, function):
+def _with_gradient_of(value: Tensor, function: Tensor) -> Tensor:
     return tf.stop_gradient(value) + (function - tf.stop_gradient(function))
 
 
-def _count(x):
+def _count(x: Tensor) -> Tensor:
     return tf.cast(tf.shape(x)[1] * tf.shape(x)[3], x.dtype)
 
 
-def _shifted(x, center):
+def _shifted(x: Tensor, center: Tensor) -> Tensor:
     if _compiled_by_xla():
         return x - center
     return tf.cond(tf.reduce_any(center != 0), lambda: x - center, lambda: x)
 
 
-def _compiled_by_xla():
+def _compiled_by_xla() -> bool:
     """Returns whether this is traced for XLA, to which a branch costs more than a subtraction."""
     return not tf.executing_eagerly() and GraphOrParentsInXlaContext(
         tf.compat.v1.get_default_graph()
     )
 
 
-def _fused(x):
+def _fused(x: Tensor) -> bool | Tensor:
     return x.shape[0] == 1 and x.shape[3] == 1 and not _on_gpu()
 
 
 @functools.cache
-def _on_gpu():
+def _on_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def _as_images(x):
+def _as_images(x: Tensor) -> Tensor:
     """Returns a single group, channels last, as images of one pixel."""
     return tf.reshape(x, (-1, 1, 1, x.shape[2]))

@@ -4,28 +4,43 @@ Those know one group. Several groups take element-wise operations, in place wher
 Under `torch.compile` the plain functions serve: the compiler fuses them itself.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
 import torch
 from torch.distributed.nn.functional import all_reduce
 
 from brn.kernels.plain import AXES, Moments, SplitMean
+from brn.types import Shape, Tensor
 
 _FAR = 100.0
 
 
-def replica_sum(total):
+def read(variable: keras.Variable) -> Tensor:
+    """Returns the present value of `variable`; it shares the variable's memory."""
+    return variable.value
+
+
+def replica_sum(total: Tensor) -> Tensor:
     """Returns `total`, summed over the processes of `torch.distributed`, differentiable."""
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return total
     return all_reduce(total)
 
 
-def serves(x):
+def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:
+    """Returns `general()`, which is right in any case: here, sizes are known when it matters."""
+    return general()
+
+
+def serves(x: Tensor) -> bool:
     """Returns whether these functions take `x`, `(groups, elements, channels, rest)`."""
     return x.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling()
 
 
 @torch.no_grad()
-def moments(x):
+def moments(x: Tensor) -> Moments:
     """Returns the `Moments` of every group and channel, without a gradient.
 
     Args:
@@ -43,7 +58,7 @@ def moments(x):
     return Moments(SplitMean(center, mean), variance.clamp_min_(0), None)
 
 
-def _moments_of_one(x):
+def _moments_of_one(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns `(center, mean of x - center, variance)` of a single group.
 
     On CPUs, PyTorch's sums lose the precision of means that are far from zero, in units of the
@@ -58,7 +73,9 @@ def _moments_of_one(x):
     return center, *torch.batch_norm_update_stats(_as_images(x - center), None, None, 0.0)
 
 
-def normalize(x, mu_B, sigma_B, r, d, gamma, beta):
+def normalize(
+    x: Tensor, mu_B: SplitMean, sigma_B: Tensor, r: Tensor, d: Tensor, gamma: Tensor, beta: Tensor
+) -> Tensor:
     """Returns `gamma * ((x - mu_B) / sigma_B * r + d) + beta`, as `brn.kernels.plain.normalize`.
 
     In the gradient, `mu_B` and `sigma_B` are the functions of `x` that they are, `r` and `d`
@@ -73,7 +90,16 @@ def normalize(x, mu_B, sigma_B, r, d, gamma, beta):
 
 class _Normalize(torch.autograd.Function):
     @staticmethod
-    def forward(x, center, offset, sigma_B, r, d, gamma, beta):
+    def forward(
+        x: Tensor,
+        center: Tensor,
+        offset: Tensor,
+        sigma_B: Tensor,
+        r: Tensor,
+        d: Tensor,
+        gamma: Tensor,
+        beta: Tensor,
+    ) -> Tensor:
         slope, constant = gamma * r, gamma * d + beta
         if x.shape[0] > 1:
             slope = slope / sigma_B
@@ -91,12 +117,12 @@ class _Normalize(torch.autograd.Function):
         return _from_images(y, x.shape)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
         x, ctx.center, *values, _ = inputs
         ctx.save_for_backward(x, *values)
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Tensor) -> Any:
         x, offset, sigma_B, r, d, gamma = ctx.saved_tensors
         center = ctx.center
         if torch.is_grad_enabled():
@@ -122,7 +148,9 @@ class _Normalize(torch.autograd.Function):
         return dx, None, None, None, None, None, dgamma, total_dy.sum(0, keepdim=True)
 
 
-def _backward(dy, x, center, offset, sigma_B, r, gamma):
+def _backward(
+    dy: Tensor, x: Tensor, center: Tensor, offset: Tensor, sigma_B: Tensor, r: Tensor, gamma: Tensor
+) -> Any:
     """Section 3 for several groups, with `x0 = (x - mu_B) / sigma_B`.
 
     Returns `gamma r / sigma_B (dy - mean(dy) - x0 mean(dy x0))`, `sum(dy x0)` and `sum(dy)`.
@@ -136,7 +164,9 @@ def _backward(dy, x, center, offset, sigma_B, r, gamma):
     return dx.add_(slope * (offset * shrinkage - total_dy / count)), total_dy_x, total_dy
 
 
-def _differentiable_backward(dy, x, center, offset, sigma_B, r, gamma):
+def _differentiable_backward(
+    dy: Tensor, x: Tensor, center: Tensor, offset: Tensor, sigma_B: Tensor, r: Tensor, gamma: Tensor
+) -> Any:
     """The same, with statistics that are functions of `x`."""
     distance = x - center
     offset = _with_gradient_of(offset, distance.mean(AXES, keepdim=True))
@@ -149,15 +179,15 @@ def _differentiable_backward(dy, x, center, offset, sigma_B, r, gamma):
     return dx, total_dy_x, total_dy
 
 
-def _with_gradient_of(value, function):
+def _with_gradient_of(value: Tensor, function: Tensor) -> Tensor:
     return value + (function - function.detach())
 
 
-def _shifted(x, center):
+def _shifted(x: Tensor, center: Tensor) -> Tensor:
     return x - center if torch.is_tensor(center) else x
 
 
-def _as_images(x):
+def _as_images(x: Tensor) -> Tensor:
     """Returns a single group as `(batch, channels, ...)`, without moving data in memory."""
     _, elements, channels, rest = x.shape
     if rest == 1:
@@ -166,5 +196,5 @@ def _as_images(x):
     return x.reshape(elements, channels, rest)
 
 
-def _from_images(x, shape):
+def _from_images(x: Tensor, shape: Shape) -> Tensor:
     return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).reshape(shape)

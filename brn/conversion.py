@@ -1,0 +1,338 @@
+"""From a model's batch normalization layers to this package's, and back to Keras's."""
+
+import tempfile
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from brn.layers import BatchRenormalization
+from brn.normalizations import (
+    KINDS,
+    Choice,
+    assignments,
+    choose,
+    inside,
+    names,
+    normalizations,
+    statistics,
+    values,
+)
+from brn.types import Config
+
+_ARGUMENTS = (
+    "name",
+    "trainable",
+    "axis",
+    "momentum",
+    "epsilon",
+    "center",
+    "scale",
+    "beta_initializer",
+    "gamma_initializer",
+    "moving_mean_initializer",
+    "moving_variance_initializer",
+    "beta_regularizer",
+    "gamma_regularizer",
+    "beta_constraint",
+    "gamma_constraint",
+    "synchronized",
+    "activity_regularizer",
+)
+"""What layers of all kinds are constructed with, `dtype` apart."""
+
+_ROUNDING = 1e-6
+"""A variance below 0 by this much of epsilon, at most, is 0 that was rounded."""
+
+
+def convert(
+    model: keras.Model,
+    to: type[keras.layers.Layer] = BatchRenormalization,
+    *,
+    layers: Choice | None = None,
+    strict: bool = True,
+    **arguments: Any,
+) -> keras.Model:
+    """Returns a copy of `model` with its batch normalization layers swapped, all weights kept.
+
+    Predictions are the same, to rounding: the new layers predict with the old layers' `gamma`,
+    `beta` and averages. `BatchRenormalization` holds `moving_stddev = sqrt(moving_variance +
+    epsilon)`, the other layers `moving_variance`; of `keras.layers.BatchNormalization(renorm=True)`
+    the averages for prediction are taken, and its clipping where it is symmetrical
+    (`rmin = 1 / rmax`).
+
+    ```python
+    r_max, d_max = brn.paper_clipping(total_steps=20_000)
+    model = brn.convert(model, r_max=r_max, d_max=d_max)       # train on with Batch Renormalization
+    model = brn.convert(model, keras.layers.BatchNormalization)  # deploy without this package
+    ```
+
+    The copy shares no weight with `model`, which stays as it is. Names of layers, `axis`,
+    `momentum`, `epsilon`, initializers, regularizers, constraints, data types, frozen layers, and
+    layers that are used in several places stay what they were. What a kind of layer does not have
+    is dropped: bounds and `microbatch_size` on the way to Keras, the second pair of averages of
+    `renorm=True`. A new `BatchRenormalization` counts its steps from 0. `Lambda` layers, which have
+    no weights, belong to both models.
+
+    A compiled model is compiled alike, and its optimizer goes on from the same state, as every
+    trainable variable has its counterpart. If it cannot be compiled from its configuration, such as
+    with a loss that is not registered with Keras, or the trainable layers have changed since it
+    was compiled, a warning says so, and the copy is not compiled, or its optimizer starts afresh.
+
+    Args:
+        model: a `Sequential` or functional model, nested to any depth.
+        to: `brn.BatchRenormalization`, `brn.BatchNormalization` or
+            `keras.layers.BatchNormalization`. Layers that are of this kind already take part: their
+            arguments can be changed this way, such as the bounds of a trained model.
+        layers: which layers to swap: a pattern of names such as `"block4_*"`, a list of patterns,
+            or a function from a layer to whether. By default all.
+        strict: whether layers that cannot be reached are an error. They sit inside custom layers
+            or subclassed models, whose code decides what is called, or are of a subclass.
+            `strict=False` leaves them as they are and warns with their names.
+        **arguments: constructor arguments of `to` that replace the old layers', such as `r_max`,
+            `d_max`, `microbatch_size` or `momentum`.
+
+    Raises:
+        ValueError: if there is nothing to swap, layers cannot be reached, a layer cannot be made
+            with these arguments or copied from its configuration, or the averages of a
+            `BatchRenormalization` are below what `epsilon` leaves for a variance.
+    """
+    if to not in KINDS:
+        raise ValueError(
+            "`to` must be brn.BatchRenormalization, brn.BatchNormalization or "
+            f"keras.layers.BatchNormalization, the class. Received: to={to!r}"
+        )
+    if _parts(model) is None:
+        raise ValueError(
+            "Only Sequential and functional models, and subclasses of them that keep the "
+            "constructor, can be taken apart. Convert the models it is made of where it makes "
+            "them, or `keras.Model(model.inputs, model.outputs)` if it has inputs and outputs. "
+            f"Received: model={model.name!r}, a {type(model).__name__}"
+        )
+    found = normalizations(model)
+    chosen = found if layers is None else choose(found, layers)
+    reachable = {id(layer) for layer in _reachable(model) if type(layer) in KINDS}
+    missed = [layer for layer in chosen if id(layer) not in reachable]
+    if missed:
+        text = (
+            f"These layers cannot be reached: {names(missed)}. They sit inside custom layers or "
+            "subclassed models, or are of a subclass of a known layer."
+        )
+        if strict:
+            raise ValueError(
+                f"{text} Build those with other layers, choose with `layers`, or leave them as "
+                f"they are with strict=False. Received: strict={strict}"
+            )
+        warnings.warn(f"{text} They stay as they are.", stacklevel=2)
+
+    copier = _Copier(to, [layer for layer in chosen if id(layer) in reachable], arguments)
+    # Classes that are not registered with Keras are found by name: all of them are at hand.
+    with keras.saving.custom_object_scope(
+        {type(part).__name__: type(part) for part in inside(model)}
+    ):
+        copy = copier(model)
+        copier.transfer()
+        _compile_alike(model, copy)
+    return copy
+
+
+def _parts(layer: keras.layers.Layer) -> list[keras.layers.Layer] | None:
+    """Returns the layers that `layer` is made of, if it can be made of others; else `None`."""
+    if isinstance(layer, keras.Sequential):
+        return layer.layers if type(layer).__init__ is keras.Sequential.__init__ else None
+    if _is_functional(layer):
+        return layer.layers if type(layer).__init__ is type(_plain(layer)).__init__ else None
+    if isinstance(layer, keras.layers.Wrapper):
+        rebuilt = type(layer).from_config.__func__ is keras.layers.Wrapper.from_config.__func__
+        return [layer.layer] if rebuilt else None
+    return None
+
+
+def _is_functional(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.Model) and hasattr(layer, "operations")
+
+
+def _plain(model: keras.Model) -> keras.Model:
+    """Returns a functional model of no particular class, not compiled, over the same layers."""
+    return keras.Model(model.input, model.output, name=model.name)
+
+
+def _reachable(layer: keras.layers.Layer) -> Iterable[keras.layers.Layer]:
+    yield layer
+    for part in _parts(layer) or ():
+        yield from _reachable(part)
+
+
+class _Copier:
+    """Copies layers from their configurations, each once, the chosen ones as another kind."""
+
+    def __init__(self, to: type, chosen: Iterable[keras.layers.Layer], arguments: Config) -> None:
+        self._to = to
+        self._chosen = {id(layer) for layer in chosen}
+        self._arguments = arguments
+        # By id the layer and its copy, inner layers before outer ones.
+        self._copies: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, layer: Any) -> Any:
+        if id(layer) not in self._copies:
+            self._copies[id(layer)] = (layer, self._copy(layer))
+        return self._copies[id(layer)][1]
+
+    def _copy(self, layer: Any) -> Any:
+        if id(layer) in self._chosen:
+            return _as_kind(layer, self._to, self._arguments)
+        if isinstance(layer, keras.layers.Lambda):
+            return layer  # Its configuration may lose what its function refers to.
+        if _parts(layer) is None:
+            return self._rebuilt(layer)
+        if isinstance(layer, keras.Sequential):
+            return self._sequential(layer)
+        if _is_functional(layer):
+            return self._functional(layer)
+        config = layer.get_config()
+        del config["layer"]
+        return type(layer)(self(layer.layer), **config)
+
+    def _rebuilt(self, layer: Any) -> Any:
+        try:
+            return type(layer).from_config(layer.get_config())
+        except Exception as error:
+            if not isinstance(layer, keras.layers.Layer) or not layer.variables:
+                return layer
+            raise ValueError(
+                "A layer cannot be copied from its configuration: `from_config(get_config())` "
+                f"failed with {type(error).__name__}: {error}. Make the two fit each other. "
+                f"Received: layer={layer.name!r}, a {type(layer).__name__}"
+            ) from error
+
+    def _sequential(self, model: keras.Sequential) -> keras.Sequential:
+        # One that is not built has no inputs yet.
+        inputs = [self._input(model, tensor) for tensor in getattr(model, "inputs", ())]
+        return type(model)([*inputs, *map(self, model.layers)], name=model.name)
+
+    def _functional(self, model: keras.Model) -> keras.Model:
+        inputs = keras.tree.map_structure(lambda x: self._input(model, x).output, model.input)
+        copy = keras.models.clone_model(_plain(model), input_tensors=inputs, clone_function=self)
+        if type(copy) is type(model):
+            return copy
+        return type(model)(copy.input, copy.output, name=model.name)
+
+    def _input(self, model: keras.Model, tensor: keras.KerasTensor) -> keras.layers.InputLayer:
+        inputs = (part for part in inside(model) if isinstance(part, keras.layers.InputLayer))
+        return self(next(layer for layer in inputs if layer.output is tensor))
+
+    def transfer(self) -> None:
+        """Gives every copy the state of its original."""
+        for layer, copy in self._copies.values():
+            if layer is copy or not isinstance(layer, keras.layers.Layer) or not layer.built:
+                continue
+            if not copy.built:
+                copy.build_from_config(layer.get_build_config())
+            if id(layer) in self._chosen:
+                _transfer_normalization(layer, copy)
+            elif _parts(layer) is None:
+                _transfer(layer, copy)
+        # Outer layers first: what is frozen is so with all that is inside, unless that says else.
+        for layer, copy in reversed(self._copies.values()):
+            if layer is not copy and isinstance(layer, keras.layers.Layer):
+                copy.trainable = layer.trainable
+                if _parts(layer) is None:
+                    for part, copied in zip(inside(layer), inside(copy), strict=True):
+                        copied.trainable = part.trainable
+
+
+def _as_kind(layer: keras.layers.Layer, to: type, arguments: Config) -> keras.layers.Layer:
+    """Returns a layer of class `to` with the arguments of `layer`, but for those in `arguments`."""
+    kept = {name: getattr(layer, name) for name in _ARGUMENTS}
+    kept["dtype"] = layer.dtype_policy
+    if to is not keras.layers.BatchNormalization:
+        kept["microbatch_size"] = getattr(layer, "microbatch_size", None)
+    if to is BatchRenormalization and isinstance(layer, BatchRenormalization):
+        kept.update({name: getattr(layer, name) for name in ("r_max", "d_max", "bias_correction")})
+    try:
+        if to is BatchRenormalization and getattr(layer, "renorm", False):
+            kept.update(_renorm_arguments(layer, arguments))
+        return to(**{**kept, **arguments})
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The layer {layer.name!r} cannot become a {to.__module__.split('.')[0]} "
+            f"{to.__name__}: {error}"
+        ) from error
+
+
+def _renorm_arguments(layer: keras.layers.Layer, arguments: Config) -> Config:
+    """Returns what `renorm=True` means to a `BatchRenormalization`; `from_config` knows."""
+    clipping = layer.renorm_clipping or {}
+    if "r_max" in arguments:
+        clipping = {"dmax": clipping.get("dmax")}
+    renorm = BatchRenormalization.from_config(
+        {
+            "name": layer.name,
+            "renorm": True,
+            "renorm_clipping": clipping,
+            "renorm_momentum": layer.renorm_momentum,
+        }
+    )
+    return {"r_max": renorm.r_max, "d_max": renorm.d_max, "momentum": renorm.momentum}
+
+
+def _transfer_normalization(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None:
+    mean, variance = statistics(layer)
+    variance = variance + (layer.epsilon - copy.epsilon)
+    if not isinstance(copy, BatchRenormalization):
+        if (variance < -_ROUNDING * copy.epsilon).any():
+            raise ValueError(
+                "The layer divides by less than the square root of `epsilon`, which leaves no "
+                f"variance: pass epsilon={float(variance.min() + copy.epsilon):.6g} or less. "
+                f"Received: layer={layer.name!r}, epsilon={copy.epsilon}"
+            )
+        variance = np.maximum(variance, 0.0)
+    for variable, value in assignments(copy, mean, variance):
+        variable.assign(value)
+    for name in ("gamma", "beta", "step"):
+        if hasattr(copy, name) and getattr(layer, name, None) is not None:
+            getattr(copy, name).assign(values(getattr(layer, name)))
+
+
+def _transfer(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None:
+    """As saving and loading would: a layer may make more of its variables than their values."""
+    for part, copied in zip(inside(layer), inside(copy), strict=True):
+        store: dict[str, Any] = {}
+        part.save_own_variables(store)
+        copied.load_own_variables({name: values(value) for name, value in store.items()})
+        if hasattr(part, "save_assets"):
+            with tempfile.TemporaryDirectory() as folder:
+                part.save_assets(folder)
+                copied.load_assets(folder)
+    # Those include the states of random seeds, which the stores do not.
+    for variable, copied in zip(layer.variables, copy.variables, strict=True):
+        copied.assign(values(variable))
+
+
+def _compile_alike(model: keras.Model, copy: keras.Model) -> None:
+    if not model.compiled:
+        return
+    copy.dtype_policy = model.dtype_policy  # It decides whether the loss is scaled.
+    try:
+        copy.compile_from_config(model.get_compile_config())
+    except Exception as error:
+        warnings.warn(
+            "The converted model is not compiled: call its `compile`. What the model was compiled "
+            f"with cannot be made from its configuration: {type(error).__name__}: {error}",
+            stacklevel=3,
+        )
+        return
+    if not copy.compiled or not getattr(model.optimizer, "built", False):
+        return
+    variables, copies = model.optimizer.variables, copy.optimizer.variables
+    if [variable.shape for variable in variables] != [copied.shape for copied in copies]:
+        warnings.warn(
+            "The converted model's optimizer starts afresh: since the model was compiled and "
+            "trained, which of its layers are trainable has changed.",
+            stacklevel=3,
+        )
+        return
+    for variable, copied in zip(variables, copies, strict=True):
+        copied.assign(values(variable))
