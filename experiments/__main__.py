@@ -5,14 +5,15 @@ python -m experiments prepare --dataset NAME            fetch or convert a data 
 python -m experiments run     --scale NAME [--arms A,B] [--seeds 0,1] [--jobs N]
 python -m experiments status  --scale NAME              what is done, and how long the rest takes
 python -m experiments collect --scale NAME              one table of all results
+python -m experiments benchmark                         the layers' speed beside other layers'
 """
 
 import argparse
 import os
-import statistics
 import sys
 
 from experiments import grid
+from experiments.scales import MINIBATCH, SCALES
 from experiments.store import Store
 
 
@@ -40,10 +41,11 @@ def _parser():
     def command(name, function, text, scale_required=True):
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(command=function)
-        names = ", ".join(scale.name for scale in grid.SCALES)
+        names = ", ".join(scale.name for scale in SCALES)
         added.add_argument("--scale", required=scale_required, help=f"one of {names}")
         added.add_argument("--arms", type=_names, help="comma-separated; all by default")
-        added.add_argument("--seeds", type=_numbers, help="comma-separated; the scale's by default")
+        added.add_argument("--seeds", type=_numbers, help="comma-separated; the study's by default")
+        added.add_argument("--studies", type=_names, help="comma-separated; all by default")
         added.add_argument("--results", default="results", help="folder of results")
         return added
 
@@ -51,8 +53,17 @@ def _parser():
     run = command("run", _run, "train the runs that have no result yet")
     run.add_argument("--jobs", type=int, default=1, help="processes, sharing the cores (default 1)")
     _add_data_dir(run)
-    command("status", _status, "what is done, what remains, how long that takes")
+    status = command("status", _status, "what is done, what remains, how long that takes")
+    status.add_argument("--verbose", action="store_true", help="a line for every run")
     command("collect", _collect, "write <scale>.csv and <scale>.json from the results")
+
+    text = "time the layers beside others, on the backend KERAS_BACKEND"
+    benchmark = commands.add_parser("benchmark", help=text, description=text)
+    benchmark.set_defaults(command=_benchmark)
+    benchmark.add_argument("--results", default="results", help="folder of results")
+    benchmark.add_argument("--rounds", type=int, default=31, help="times of each (default 31)")
+    benchmark.add_argument("--quick", action="store_true", help="two rounds of small shapes")
+    benchmark.add_argument("--gpu", action="store_true", help="ResNet-50's shapes, bfloat16 too")
 
     prepare = commands.add_parser("prepare", help="fetch or convert a data set")
     prepare.set_defaults(command=_prepare)
@@ -76,18 +87,17 @@ def _numbers(text):
 
 
 def _selected(options):
-    return grid.runs(options.scale, options.arms, options.seeds)
+    return grid.runs(options.scale, options.arms, options.seeds, options.studies)
 
 
 def _list(options):
-    names = [options.scale] if options.scale else [scale.name for scale in grid.SCALES]
+    names = [options.scale] if options.scale else [scale.name for scale in SCALES]
     for name in names:
         scale = grid.scale(name)
-        print(f"{name}: {scale.title}, {scale.steps} steps of {scale.workers} x {grid.MINIBATCH}")
-        for run in grid.runs(name, options.arms, options.seeds):
-            print(
-                f"  {run.id:32} section {run.arm.section}, figure {run.arm.figure}: {run.arm.label}"
-            )
+        print(f"{name}: {scale.title}, {scale.steps} steps of {scale.workers} x {MINIBATCH}")
+        for run in grid.runs(name, options.arms, options.seeds, options.studies):
+            where = f"section {run.arm.section}, figure {run.arm.figure}: "
+            print(f"  {run.id:44} {where if run.arm.section else ''}{run.arm.label}")
     return 0
 
 
@@ -109,32 +119,9 @@ def _run(options):
 
 
 def _status(options):
-    store, runs = Store(options.results), _selected(options)
-    seconds, steps_left = [], 0
-    for run in runs:
-        result, lock = store.result(run), None
-        if result is not None:
-            state = result["status"]
-            seconds.append(result["wall_time_s"] / run.scale.steps)
-        else:
-            lock = store.try_lock(run)
-            saved = store.checkpoint(run)
-            step = saved[0]["step"] if saved else 0
-            steps_left += run.scale.steps - step
-            state = "running" if lock is None else "interrupted" if step else "to do"
-            state += f", checkpoint at step {step} of {run.scale.steps}" if step else ""
-        if lock is not None:
-            lock.release()
-        print(f"  {run.id:32} {state}")
-    done = len(seconds)
-    print(f"{options.scale}: {done} of {len(runs)} runs have ended.")
-    if steps_left and seconds:
-        hours = steps_left * statistics.median(seconds) / 3600
-        print(
-            f"The rest takes about {hours:.1f} hours one after another, at the pace of the others."
-        )
-    elif steps_left:
-        print(f"The rest is {steps_left} steps; no run has ended yet to tell how long they take.")
+    from experiments.status import describe
+
+    print(describe(Store(options.results), _selected(options), options.verbose))
     return 0
 
 
@@ -147,6 +134,16 @@ def _collect(options):
     for run_id in missing:
         print(f"missing: {run_id}", file=sys.stderr)
     return 1 if missing else 0
+
+
+def _benchmark(options):
+    if options.rounds < 1:
+        raise ValueError(f"Expected --rounds of at least 1. Received: --rounds {options.rounds}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from experiments import benchmark
+
+    benchmark.run(options.results, options.rounds, options.quick, options.gpu)
+    return 0
 
 
 def _prepare(options):

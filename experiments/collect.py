@@ -15,8 +15,8 @@ _MAIN_MEASURE = "validation_accuracy_percent"
 def collect(store: Store, runs: list[grid.Run]) -> tuple[int, list[str]]:
     """Writes `<scale>.csv` and `<scale>.json` for runs of one scale.
 
-    The CSV has one row a measurement; the manifest names every run that was asked for, so that
-    whoever reads the CSV knows what is missing.
+    The CSV has one row a measurement; the manifest names every run that was asked for and, under
+    `missing`, those without a result, so that whoever reads the CSV knows what is not in it.
 
     Args:
         store: where the results are, and the two files go.
@@ -35,7 +35,7 @@ def collect(store: Store, runs: list[grid.Run]) -> tuple[int, list[str]]:
     pd.DataFrame(_rows(found), columns=COLUMNS).to_csv(table, index=False, lineterminator="\n")
     scale = runs[0].scale
     write_text(store.root / f"{scale.name}.csv", table.getvalue())
-    manifest = json.dumps(_manifest(scale, runs, found), indent=1) + "\n"
+    manifest = json.dumps(_manifest(scale, runs, found, missing), indent=1) + "\n"
     write_text(store.root / f"{scale.name}.json", manifest)
     return len(found), missing
 
@@ -51,24 +51,51 @@ def _rows(results):
                 yield (*run, point["step"], config["total_steps"], measure, value)
 
 
-def _manifest(scale, runs, results):
+def _manifest(scale, runs, results, missing):
     arms = {run.arm.name: run.arm for run in runs}
     environments = sorted({_describe(result["environment"]) for result in results})
-    seconds = sum(result["wall_time_s"] * result["environment"]["cores"] for result in results)
     return {
         "scale": scale.name,
         "title": scale.title,
         "notes": list(scale.notes),
-        "protocol": scale.protocol(),
+        "protocol": scale.settings(),
         "seeds": sorted({run.seed for run in runs}),
-        "arms": [
-            {"arm": a.name, "section": a.section, "figure": a.figure, "label": a.label}
-            for a in arms.values()
-        ],
+        "arms": [_arm(arm) for arm in arms.values()],
+        "studies": list(_studies(scale, runs)),
         "runs": [run.id for run in runs],
+        "missing": missing,
         "environment": environments,
-        "core_hours": round(seconds / 3600, 3),
+        "core_hours": round(sum(map(core_hours, results)), 3),
     }
+
+
+def _arm(arm):
+    described = ("section", "figure", "label", "normalization", "group", "sampling", "bounds")
+    return {
+        "arm": arm.name,
+        **{name: getattr(arm, name) for name in described},
+        "changes": dict(arm.changes),
+    }
+
+
+def _studies(scale, runs):
+    """The studies as far as their arms and seeds are among the runs."""
+    asked = {(run.arm.name, run.seed) for run in runs}
+    for study in scale.studies:
+        pairs = [(a.name, seed) for a in study.arms for seed in study.seeds]
+        pairs = [pair for pair in pairs if pair in asked]
+        if pairs:
+            yield {
+                "name": study.name,
+                "title": study.title,
+                "arms": list(dict.fromkeys(name for name, _ in pairs)),
+                "seeds": sorted({seed for _, seed in pairs}),
+            }
+
+
+def core_hours(result: dict) -> float:
+    """Returns what a run took, in hours times the cores its process could use."""
+    return result["wall_time_s"] * result["environment"]["cores"] / 3600
 
 
 def _describe(environment):

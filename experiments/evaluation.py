@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
+import brn
+from brn.compilation import compiled
 from experiments.augmentation import scale
 from experiments.sampling import Structured
 from experiments.splits import Split
 
 CHUNK = 500
-"""Images a call of the model, at most."""
+"""Images a call of the model, unless it is said otherwise."""
 
 Weights = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]
 """Values of a model's trainable and of its non-trainable variables."""
@@ -29,46 +31,72 @@ def logits_function(
         training: whether layers behave as in training: batch normalization then takes the
             statistics of the images it gets.
     """
-
-    def call(weights, images):
-        return model.stateless_call(*weights, images, training=training)[0]
-
-    backend = keras.config.backend()
-    if backend == "jax":
-        import jax
-
-        call = jax.jit(call)
-    elif backend == "tensorflow":
-        import tensorflow as tf
-
-        call = tf.function(call, reduce_retracing=True)
-    else:
-        import torch
-
-        call = torch.no_grad()(call)
-
-    def logits(weights, images):
-        tensors = tuple([keras.ops.convert_to_tensor(value) for value in part] for part in weights)
-        return keras.ops.convert_to_numpy(call(tensors, keras.ops.convert_to_tensor(images)))
-
-    return logits
+    call = _compiled(lambda *arguments: model.stateless_call(*arguments, training=training)[0])
+    return lambda weights, images: keras.ops.convert_to_numpy(call(weights, images))
 
 
-def accuracy_percent(logits, weights: Weights, split: Split, indices: np.ndarray) -> float:
+def state_function(model: keras.Model) -> Callable[[Weights, np.ndarray], list[np.ndarray]]:
+    """Returns a compiled function from weights and images to the non-trainable weights after them.
+
+    It is one call in training mode, free of side effects. Where `momentum` is 0 it gives the
+    statistics of these images.
+    """
+    call = _compiled(lambda *arguments: model.stateless_call(*arguments, training=True)[1])
+    return lambda *arguments: [keras.ops.convert_to_numpy(value) for value in call(*arguments)]
+
+
+def _compiled(call):
+    """Returns `call(trainable, non_trainable, images)` as a function of weights and images."""
+    call = compiled(call)
+
+    def run(weights, images):
+        tensors = ([keras.ops.convert_to_tensor(value) for value in part] for part in weights)
+        return call(*tensors, keras.ops.convert_to_tensor(images))
+
+    return run
+
+
+def accuracy_percent(
+    logits, weights: Weights, split: Split, indices: np.ndarray, chunk: int = CHUNK
+) -> float:
     """Returns how many of the images of `indices` get their label, in percent.
 
     Args:
         logits: a function of weights and images, as `logits_function` makes it.
         weights: the weights to evaluate.
         split: where images and labels come from.
-        indices: which images, in this order, `CHUNK` at a time.
+        indices: which images, in this order.
+        chunk: images at a time.
     """
     correct = 0
-    for start in range(0, len(indices), CHUNK):
-        chunk = indices[start : start + CHUNK]
-        predicted = logits(weights, scale(split.images(chunk))).argmax(axis=-1)
-        correct += int((predicted == split.labels[chunk]).sum())
+    for start in range(0, len(indices), chunk):
+        some = indices[start : start + chunk]
+        predicted = logits(weights, scale(split.images(some))).argmax(axis=-1)
+        correct += int((predicted == split.labels[some]).sum())
     return 100.0 * correct / len(indices)
+
+
+def clipped_percent(probe: brn.Probe, images: np.ndarray) -> dict[str, float]:
+    """Returns how many r and d a minibatch would have clipped, in percent.
+
+    Args:
+        probe: of the network.
+        images: one minibatch.
+
+    Returns:
+        `r_clipped_percent` and `d_clipped_percent` over all layers, groups and channels, and for
+        each layer, `r_clipped_percent_layer_01` and so on, in the order of the calls.
+    """
+    layers = list(probe(images).values())
+    clipped = {}
+    for name in ("r_clipped", "d_clipped"):
+        fractions = [100 * getattr(layer, name) for layer in layers]
+        clipped[f"{name}_percent"] = float(
+            np.average(fractions, weights=[layer.r.size for layer in layers])
+        )
+        for number, fraction in enumerate(fractions, start=1):
+            clipped[f"{name}_percent_layer_{number:02}"] = fraction
+    return clipped
 
 
 def spread_indices(examples: int, number: int) -> np.ndarray:
@@ -81,11 +109,7 @@ def spread_indices(examples: int, number: int) -> np.ndarray:
 def structured_indices(
     split: Split, labels_per_minibatch: int, images_per_label: int, number: int
 ) -> np.ndarray:
-    """Returns the images of structured minibatches, about `number` of them, always the same.
-
-    The minibatches follow each other; none is cut by a chunk of `CHUNK` images as long as its size
-    divides `CHUNK`.
-    """
+    """Returns the images of structured minibatches, about `number` of them, always the same."""
     size = labels_per_minibatch * images_per_label
     minibatches = Structured(
         split.labels, max(number // size, 1), labels_per_minibatch, images_per_label, seed=0

@@ -11,26 +11,38 @@ import keras
 from keras import layers
 
 import brn
+from experiments.test_time_layers import AveragesAsConstants, GroupStatistics
 
 NETWORKS = ("inception_small", "inception_v3")
 
 
+_NONE_AFTER, _HUGE = "none after ", 1e9  # schedules move between finite numbers
+
+
 def normalization(
-    kind: str, group: int, total_steps: int, alpha: float, epsilon: float
+    kind: str, group: int, total_steps: int, alpha: float, epsilon: float, bounds: str = "paper"
 ) -> Callable[[], keras.layers.Layer]:
     """Returns what makes the normalization layers of a network.
 
     Args:
-        kind: "bn", batch normalization, or "brn", Batch Renormalization with the paper's bounds,
-            scaled to the run's length.
-        group: examples normalized together.
+        kind: "bn", batch normalization; "brn", Batch Renormalization; "gn", group normalization
+            (Wu & He 2018) with 8 groups of channels; "constants" and "groups", the two of
+            `test_time_layers`.
+        group: examples normalized together; nothing to "gn" and "groups".
         total_steps: length of the run, in training steps.
         alpha: how far the moving statistics move in a step; 1 - `momentum`.
         epsilon: added to the variance.
+        bounds: of r and d, for "brn": "paper", the paper's ramps scaled to the run's length;
+            two numbers "<r_max>/<d_max>" from the first step, "inf/inf" for none; or
+            "none after <fraction>" of the run, and batch normalization before.
 
     Raises:
-        ValueError: for another kind.
+        ValueError: for another kind, or other bounds.
     """
+    if kind == "gn":
+        return lambda: keras.layers.GroupNormalization(8, epsilon=epsilon, scale=False)
+    if kind == "groups":
+        return lambda: GroupStatistics(epsilon)
     settings = {
         "momentum": 1 - alpha,
         "epsilon": epsilon,
@@ -39,10 +51,58 @@ def normalization(
     }
     if kind == "bn":
         return lambda: brn.BatchNormalization(**settings)
-    if kind == "brn":
-        r_max, d_max = brn.paper_clipping(total_steps)
-        return lambda: brn.BatchRenormalization(r_max=r_max, d_max=d_max, **settings)
-    raise ValueError(f"Expected a normalization 'bn' or 'brn'. Received: kind={kind!r}")
+    layer = {"brn": brn.BatchRenormalization, "constants": AveragesAsConstants}.get(kind)
+    if layer:
+        r_max, d_max = _bounds(bounds, total_steps)
+        return lambda: layer(r_max=r_max, d_max=d_max, **settings)
+    raise ValueError(
+        "Expected a normalization 'bn', 'brn', 'gn', 'constants' or 'groups'. "
+        f"Received: kind={kind!r}"
+    )
+
+
+def _bounds(bounds, total_steps):
+    if bounds == "paper":
+        return brn.paper_clipping(total_steps)
+    try:
+        if bounds.startswith(_NONE_AFTER):
+            step = round(float(bounds.removeprefix(_NONE_AFTER)) * total_steps)
+            return brn.schedules.Ramp(1, _HUGE, step, step), brn.schedules.Ramp(
+                0, _HUGE, step, step
+            )
+        r_max, d_max = map(float, bounds.split("/"))
+    except ValueError:
+        raise ValueError(
+            "Expected bounds 'paper', '<r_max>/<d_max>', such as '3/5', or 'none after "
+            f"<fraction>'. Received: {bounds=}"
+        ) from None
+    return r_max, d_max
+
+
+def of_arm(arm, scale, source, *, kind=None, group=None, alpha=None) -> keras.Model:
+    """Builds the network of an arm at a scale, with new weights.
+
+    Args:
+        arm, scale, source: an `arms.Arm`, a `scales.Scale` and its data, a `splits.Source`.
+        kind, group, alpha: of the normalization, instead of the arm's and the scale's.
+    """
+    normalize = normalization(
+        kind or arm.normalization,
+        group or arm.group,
+        scale.steps,
+        scale.alpha if alpha is None else alpha,
+        scale.epsilon,
+        arm.bounds,
+    )
+    return build(
+        scale.network,
+        source.image_shape,
+        source.classes,
+        normalize,
+        scale.width,
+        scale.modules,
+        scale.stem_stride,
+    )
 
 
 def build(
@@ -51,6 +111,8 @@ def build(
     classes: int,
     normalize: Callable[[], keras.layers.Layer],
     width: int = 16,
+    modules: int = 3,
+    stem_stride: int = 1,
 ) -> keras.Model:
     """Builds a network from images, float32 `(batch, height, width, channels)`, to logits.
 
@@ -59,23 +121,29 @@ def build(
         image_shape: `(height, width, channels)`.
         classes: number of logits.
         normalize: makes a normalization layer.
-        width: channels of `inception_small`'s first convolution; the rest grow with it.
+        width, modules, stem_stride: of `inception_small`.
 
     Raises:
         ValueError: for another network.
     """
     if network == "inception_small":
-        return inception_small(image_shape, classes, normalize, width)
+        return inception_small(image_shape, classes, normalize, width, modules, stem_stride)
     if network == "inception_v3":
         return inception_v3(image_shape, classes, normalize)
     raise ValueError(f"Expected a network of {NETWORKS}. Received: network={network!r}")
 
 
-def inception_small(image_shape, classes, normalize, width=16):
-    """Inception in small: a stem, then Inception modules with a halving between two of them.
+def inception_small(image_shape, classes, normalize, width=16, modules=3, stem_stride=1):
+    """Inception in small: a stem of one convolution, then Inception modules.
 
-    Images are halved until 8 pixels or fewer remain on the shorter side, each time after a
-    module, and once more before the last module.
+    Args:
+        image_shape: `(height, width, channels)`.
+        classes: number of logits.
+        normalize: makes a normalization layer.
+        width: channels of the stem, and of each branch of the first module; they double from
+            module to module.
+        modules: how many; the images are halved before each.
+        stem_stride: stride of the stem, whose filters are as large, and at least 3x3.
     """
 
     def convolution(x, filters, size, strides=1):
@@ -96,12 +164,10 @@ def inception_small(image_shape, classes, normalize, width=16):
         return layers.Concatenate()([convolution(x, filters, 3, strides=2), pooled])
 
     inputs = keras.Input(image_shape, name="images")
-    x = convolution(inputs, width, 3)
-    side, filters = min(image_shape[:2]), width
-    while side > 8:
+    x = convolution(inputs, width, max(3, stem_stride), stem_stride)
+    for number in range(modules):
+        filters = width * 2**number
         x = module(halve(x, filters), filters)
-        side, filters = side // 2, 2 * filters
-    x = module(halve(x, filters), filters)
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="inception_small")
 
@@ -111,10 +177,15 @@ def inception_v3(image_shape, classes, normalize):
     original = keras.applications.InceptionV3(
         weights=None, input_shape=image_shape, classes=classes, classifier_activation=None
     )
+    return with_normalization(original, normalize)
+
+
+def with_normalization(model, normalize):
+    """Returns a copy of a model, with new weights, its batch normalization layers replaced."""
 
     def replace(layer):
         if isinstance(layer, keras.layers.BatchNormalization):
             return normalize()
         return layer.__class__.from_config(layer.get_config())
 
-    return keras.models.clone_model(original, clone_function=replace)
+    return keras.models.clone_model(model, clone_function=replace)

@@ -2,19 +2,26 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
-from experiments import evaluation, models
+import brn
+from experiments import evaluation, models, test_time
+from experiments.arms import Arm
 from experiments.augmentation import Augmentation
 from experiments.environment import environment
-from experiments.grid import MINIBATCH, Arm, Run, Scale
+from experiments.grid import Run
 from experiments.pipeline import Minibatches
 from experiments.sampling import Iid, Structured
+from experiments.scales import MINIBATCH, Scale
 from experiments.splits import Source
 from experiments.store import Store
+
+SPIKE_WINDOW = 50
+SPIKE_HEIGHT = 0.5
+"""A step is a spike if its loss is that much above the mean of the steps in the window before."""
 
 Progress = Callable[[Run, int], None]
 """Is told that a run has reached a step."""
@@ -33,8 +40,9 @@ class Trainer:
     """
 
     def __init__(self, scale: Scale, arm: Arm, source: Source):
+        scale = Run(scale, arm, seed=0).protocol  # with what the arm changes in it
         self.scale, self.arm, self.source = scale, arm, source
-        self.model = self._network(arm.group)
+        self.model = self._network()
         decay = keras.optimizers.schedules.ExponentialDecay(
             scale.learning_rate, scale.steps, scale.learning_rate_decay
         )
@@ -53,41 +61,38 @@ class Trainer:
         optimizer.build(self.model.trainable_variables)
         self._new_optimizer = _values(optimizer.variables)
         self._evaluations = self._prepare_evaluations()
+        self.measurements = test_time.Measurements(self) if arm.measurements else None
 
-    def _network(self, group):
-        scale = self.scale
-        normalize = models.normalization(
-            self.arm.normalization, group, scale.steps, scale.alpha, scale.epsilon
-        )
-        return models.build(
-            scale.network, self.source.image_shape, self.source.classes, normalize, scale.width
-        )
+    def _network(self, **normalization):
+        return models.of_arm(self.arm, self.scale, self.source, **normalization)
 
     def _prepare_evaluations(self):
-        """Returns measure -> (logits function, split, indices)."""
+        """Returns measure -> (logits function, split, indices, images at a time)."""
         scale, source = self.scale, self.source
         infer = evaluation.logits_function(self.model, training=False)
         evaluations = {}
         for name, split in (("validation", source.validation), ("training", source.train)):
             indices = evaluation.spread_indices(len(split), scale.evaluation_images)
-            evaluations[f"{name}_accuracy_percent"] = (infer, split, indices)
+            evaluations[f"{name}_accuracy_percent"] = (infer, split, indices, evaluation.CHUNK)
         if self.arm.minibatch_statistics:
             structure = (scale.test_labels_per_minibatch, scale.images_per_label)
-            by_minibatch = self._network(math.prod(structure))
+            size = math.prod(structure)
+            by_minibatch = self._network(group=size)
             evaluations["minibatch_statistics_accuracy_percent"] = (
                 evaluation.logits_function(by_minibatch, training=True),
                 source.validation,
                 evaluation.structured_indices(
                     source.validation, *structure, scale.evaluation_images
                 ),
+                size * max(evaluation.CHUNK // size, 1),  # no minibatch is cut
             )
         return evaluations
 
     def evaluate(self, weights: evaluation.Weights) -> dict[str, float]:
         """Returns the accuracy of these weights in percent, by measure."""
         return {
-            measure: evaluation.accuracy_percent(logits, weights, split, indices)
-            for measure, (logits, split, indices) in self._evaluations.items()
+            measure: evaluation.accuracy_percent(logits, weights, *where)
+            for measure, (logits, *where) in self._evaluations.items()
         }
 
     def run(self, seed: int, store: Store, progress: Progress = lambda run, step: None) -> dict:
@@ -106,22 +111,27 @@ class Trainer:
         self._reset(seed)
         course = _Course(self, run, store, progress)
         course.resume()
-        minibatches = Minibatches(
-            self.source.train,
-            sampler(self.scale, self.arm, self.source, seed),
-            Augmentation(self.scale.flip, self.scale.shift, self.scale.padding, self.scale.noise),
-            total_steps=self.scale.steps,
-            first_step=course.step,
-        )
+        minibatches = self.minibatches(seed, course.step)
         if course.step < self.scale.steps and not course.diverged:
             self.model.fit(minibatches, shuffle=False, verbose=0, callbacks=[course])
         result = course.result()
         store.write_result(run, result)
         return result
 
+    def minibatches(self, seed: int, first_step: int = 0) -> Minibatches:
+        """Returns the training data of a seed from a step on."""
+        scale = self.scale
+        return Minibatches(
+            self.source.train,
+            sampler(scale, self.arm, self.source, seed),
+            Augmentation(scale.flip, scale.shift, scale.padding, scale.noise),
+            total_steps=scale.steps,
+            first_step=first_step,
+        )
+
     def _reset(self, seed):
         keras.utils.set_random_seed(seed)
-        _assign(self.model.variables, _values(self._network(self.arm.group).variables))
+        _assign(self.model.variables, _values(self._network().variables))
         _assign(self.model.optimizer.variables, self._new_optimizer)
 
 
@@ -147,7 +157,11 @@ class _Course(keras.callbacks.Callback):
         self._trainer, self._run, self._store, self._progress = trainer, run, store, progress
         self.step, self.curve, self.diverged = 0, [], False
         self._average = _Average(trainer.model, run.scale.averaging)
-        self._since_evaluation = []
+        self._since_evaluation, self._losses = [], []
+        self._probe = brn.Probe(trainer.model) if trainer.arm.normalization == "brn" else None
+        self._measurements = trainer.measurements
+        if self._measurements:
+            self._measurements.reset()
         self._before, self._started = 0.0, time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -158,6 +172,8 @@ class _Course(keras.callbacks.Callback):
             self.diverged = model.stop_training = True
         else:
             self._average.update(self.step)
+            if self._measurements:
+                self._measurements.after_step()
         scale = self._run.scale
         if self.diverged or self.step % scale.evaluate_every == 0 or self.step == scale.steps:
             self._evaluate()
@@ -171,10 +187,25 @@ class _Course(keras.callbacks.Callback):
         if not self.diverged:
             point["training_loss"] = round(float(losses.mean()), 6)
             point["training_loss_max"] = round(float(losses.max()), 6)
+            point["training_loss_spikes"] = count_spikes([*self._losses, *losses])
             point["training_minibatch_accuracy_percent"] = round(100 * float(accuracies.mean()), 4)
-            accuracy = self._trainer.evaluate(self._average.weights)
-            point.update({measure: round(value, 4) for measure, value in accuracy.items()})
+            measures = self._trainer.evaluate(self._average.weights)
+            if self._probe:
+                images, _ = self._trainer.minibatches(self._run.seed)[self.step - 1]
+                measures |= evaluation.clipped_percent(self._probe, images)
+            point.update({measure: round(value, 4) for measure, value in measures.items()})
+            point.update(self._measured())
+        self._losses = losses[-SPIKE_WINDOW:].tolist()
         self.curve.append(point)
+
+    def _measured(self):
+        if self._measurements is None:
+            return {}
+        weights = self._average.weights
+        measured = self._measurements.along(weights, len(self.curve) + 1)
+        if self.step == self._run.scale.steps:
+            measured |= self._measurements.at_the_end(weights, self._run.seed)
+        return measured
 
     def _elapsed(self):
         return self._before + time.perf_counter() - self._started
@@ -185,11 +216,13 @@ class _Course(keras.callbacks.Callback):
             "model": _values(model.variables),
             "optimizer": _values(model.optimizer.variables),
             "average": [*self._average.weights[0], *self._average.weights[1]],
+            "measurements": self._measurements.averages if self._measurements else [],
         }
         arrays = {f"{kind}_{i}": v for kind, vs in states.items() for i, v in enumerate(vs)}
         notes = {
             "step": self.step,
             "curve": self.curve,
+            "losses": self._losses,
             "diverged": self.diverged,
             "wall_time_s": self._elapsed(),
         }
@@ -202,7 +235,7 @@ class _Course(keras.callbacks.Callback):
             return
         notes, arrays = saved
         self.step, self.curve, self.diverged = notes["step"], notes["curve"], notes["diverged"]
-        self._before = notes["wall_time_s"]
+        self._losses, self._before = notes["losses"], notes["wall_time_s"]
         model = self._trainer.model
 
         def values(kind):
@@ -211,6 +244,8 @@ class _Course(keras.callbacks.Callback):
         _assign(model.variables, values("model"))
         _assign(model.optimizer.variables, values("optimizer"))
         self._average.restore(values("average"))
+        if self._measurements:
+            self._measurements.restore(values("measurements"))
 
     def result(self):
         """Returns the result of the run."""
@@ -223,6 +258,22 @@ class _Course(keras.callbacks.Callback):
             "wall_time_s": round(self._elapsed(), 1),
             "curve": self.curve,
         }
+
+
+def count_spikes(losses: Sequence[float]) -> int:
+    """Returns how many losses, after the first `SPIKE_WINDOW`, are spikes.
+
+    A loss is a spike if it is more than `SPIKE_HEIGHT` above the mean of the `SPIKE_WINDOW` losses
+    before it.
+
+    Args:
+        losses: of consecutive steps.
+    """
+    losses = np.asarray(losses, np.float64)
+    if len(losses) <= SPIKE_WINDOW:
+        return 0
+    before = np.lib.stride_tricks.sliding_window_view(losses, SPIKE_WINDOW)[:-1].mean(axis=1)
+    return int((losses[SPIKE_WINDOW:] > before + SPIKE_HEIGHT).sum())
 
 
 class _Average:

@@ -50,3 +50,22 @@ def test_minibatch_statistics_are_those_of_the_minibatch_and_move_nothing():
     np.testing.assert_allclose(inferred, x, rtol=1e-6)
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable.value), value)
+
+
+def test_what_bounds_clip_is_counted_over_layers_of_any_width():
+    """At 1 and 0 everything is clipped, without bounds nothing: here 3 channels of 4."""
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            brn.BatchRenormalization(r_max=1.0, d_max=0.0),
+            keras.layers.Dense(1),
+            brn.BatchRenormalization(r_max=float("inf"), d_max=float("inf")),
+        ]
+    )
+    x = np.array([[1.0, 2.0, 3.0], [4.0, 6.0, 9.0]], np.float32)
+    clipped = evaluation.clipped_percent(brn.Probe(model), x)
+    expected = {"": 75.0, "_layer_01": 100.0, "_layer_02": 0.0}
+    for kind in "rd":
+        for ending, percent in expected.items():
+            assert clipped[f"{kind}_clipped_percent{ending}"] == percent
+    assert len(clipped) == 6

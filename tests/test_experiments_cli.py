@@ -64,6 +64,15 @@ def test_collect_names_what_is_missing(results, capsys):
     wanted = ["collect", "--scale", "smoke", "--arms", "bn-32,bn-4", "--seeds", "0"]
     assert main([*wanted, "--results", str(results)]) == 1
     assert capsys.readouterr().err == "missing: smoke-bn-4-s0\n"
+    manifest = json.loads((results / "smoke.json").read_text())
+    assert manifest["missing"] == ["smoke-bn-4-s0"]
+    assert manifest["runs"] == ["smoke-bn-32-s0", "smoke-bn-4-s0"]
+    assert manifest["studies"] == [
+        {"name": "paper", "title": "the paper's arms", "arms": ["bn-32", "bn-4"], "seeds": [0]}
+    ]
+    described = manifest["arms"][1]
+    assert (described["normalization"], described["group"], described["changes"]) == ("bn", 4, {})
+    assert set(pd.read_csv(results / "smoke.csv")["run"]) == {"smoke-bn-32-s0"}
 
 
 def test_a_changed_configuration_is_refused(results, capsys):

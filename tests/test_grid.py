@@ -1,12 +1,13 @@
 """The grid of runs is data: ids, configurations, and the paper's arms."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from experiments import grid
+from experiments import arms, grid, scales
 
 PAPER = Path(__file__).parent.parent / "results" / "paper.csv"
 
@@ -14,8 +15,8 @@ PAPER = Path(__file__).parent.parent / "results" / "paper.csv"
 def test_arms_are_those_of_the_paper():
     with PAPER.open() as file:
         rows = list(csv.DictReader(file))
-    assert {arm.name for arm in grid.ARMS} == {row["arm"] for row in rows}
-    for arm in grid.ARMS:
+    assert {arm.name for arm in arms.PAPER} == {row["arm"] for row in rows}
+    for arm in arms.PAPER:
         of_arm = [row for row in rows if row["arm"] == arm.name]
         assert {row["section"] for row in of_arm} == {arm.section}
         assert {int(row["figure"]) for row in of_arm} == {arm.figure}
@@ -23,15 +24,40 @@ def test_arms_are_those_of_the_paper():
         assert arm.minibatch_statistics == statistics
 
 
-@pytest.mark.parametrize("scale", grid.SCALES, ids=lambda scale: scale.name)
-def test_a_structured_minibatch_has_32_examples(scale):
-    assert scale.labels_per_minibatch * scale.images_per_label == grid.MINIBATCH
-
-
 def test_ids_name_scale_arm_and_seed():
     runs = grid.runs("smoke", arms=["brn-4", "bn-32"], seeds=[3])
     assert [run.id for run in runs] == ["smoke-brn-4-s3", "smoke-bn-32-s3"]
-    assert len(grid.runs("smoke")) == len(grid.ARMS) * 2
+    assert len(grid.runs("smoke")) == len(arms.PAPER) * 2
+
+
+def test_an_arm_of_several_studies_is_run_once(monkeypatch):
+    studies = (
+        arms.Study("first", "", arms.PAPER[:2], (0, 1)),
+        arms.Study("second", "", arms.PAPER[1:3], (1, 2)),
+    )
+    scale = dataclasses.replace(scales.SMOKE, studies=studies)
+    monkeypatch.setattr(grid, "SCALES", (scale,))
+    ids = ["bn-32-s0", "bn-32-s1", "brn-32-s0", "brn-32-s1", "brn-32-s2", "bn-4-s1", "bn-4-s2"]
+    assert [run.id for run in grid.runs("smoke")] == [f"smoke-{name}" for name in ids]
+    second = grid.runs("smoke", studies=["second"])
+    assert [run.id for run in second] == [f"smoke-{name}" for name in ids[3:]]
+
+
+@pytest.mark.parametrize("scale", scales.SCALES, ids=lambda scale: scale.name)
+def test_changes_of_arms_are_settings_and_keep_the_minibatch(scale):
+    for arm in scale.arms.values():
+        changed = grid.Run(scale, arm, 0).protocol.settings()
+        different = {name for name, value in scale.settings().items() if changed[name] != value}
+        assert different <= set(arm.changes)
+        assert changed["labels_per_minibatch"] * changed["images_per_label"] == scales.MINIBATCH
+
+
+def test_structured_arms_and_their_controls():
+    arm = arms.structured(arms.CONTROLS[0], 4, 8)
+    assert (arm.name, arm.sampling, arm.normalization) == ("bn-shuffled-4x8", "shuffled", "bn")
+    config = grid.Run(scales.SMOKE, arm, 0).config()
+    assert (config["labels_per_minibatch"], config["images_per_label"]) == (4, 8)
+    assert config["test_labels_per_minibatch"] == 6
 
 
 def test_configurations_differ_between_arms_by_normalization_and_sampling_only():
@@ -47,6 +73,7 @@ def test_configurations_differ_between_arms_by_normalization_and_sampling_only()
         (("cifar",), "--scale cifar"),
         (("smoke", ["bn-8"]), "--arms bn-8"),
         (("smoke", None, [-1]), "--seeds -1"),
+        (("smoke", None, None, ["speed"]), "--studies speed"),
     ],
 )
 def test_unknown_names_are_refused(arguments, received):

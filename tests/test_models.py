@@ -4,11 +4,12 @@ import keras
 import pytest
 
 import brn
+from brn.schedules import Constant
 from experiments import models
 
 
-def make(kind="brn", group=4):
-    return models.normalization(kind, group, total_steps=130, alpha=0.1, epsilon=0.01)
+def make(kind="brn", group=4, bounds="paper"):
+    return models.normalization(kind, group, 130, alpha=0.1, epsilon=0.01, bounds=bounds)
 
 
 def test_normalization_has_the_papers_schedule_for_the_run():
@@ -22,13 +23,25 @@ def test_normalization_has_the_papers_schedule_for_the_run():
         make("ln")
 
 
-@pytest.mark.parametrize(("shape", "halvings"), [((8, 16, 1), 1), ((32, 32, 3), 3)])
-def test_small_inception(shape, halvings):
-    model = models.build("inception_small", shape, 7, make(), width=2)
+def test_other_bounds_and_group_normalization():
+    layer = make(bounds="3/inf")()
+    assert (layer.r_max, layer.d_max) == (Constant(3.0), Constant(float("inf")))
+    assert isinstance(make("gn")(), keras.layers.GroupNormalization)
+    with pytest.raises(ValueError, match="bounds='early'"):
+        make(bounds="early")
+
+
+@pytest.mark.parametrize(
+    ("shape", "modules", "stem_stride", "last"),
+    [((8, 16, 1), 1, 1, (4, 8, 8)), ((32, 32, 3), 2, 4, (2, 2, 16))],
+)
+def test_small_inception(shape, modules, stem_stride, last):
+    model = models.build("inception_small", shape, 7, make(), 2, modules, stem_stride)
+    assert model.layers[-2].input.shape == (None, *last)
     assert model.output_shape == (None, 7)
     convolutions = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]
     normalizations = [x for x in model.layers if isinstance(x, brn.BatchRenormalization)]
-    assert len(convolutions) == len(normalizations) == 1 + halvings * 8
+    assert len(convolutions) == len(normalizations) == 1 + modules * 8
     for layer in model.layers:
         if isinstance(layer, keras.layers.ReLU):
             before = layer.input._keras_history.operation

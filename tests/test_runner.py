@@ -7,20 +7,20 @@ import keras
 import numpy as np
 import pytest
 
-from experiments import data, grid, runner
+from experiments import arms, data, grid, runner, scales
 from experiments.store import Store
 
-ARMS = {arm.name: arm for arm in grid.ARMS}
+ARMS = {arm.name: arm for arm in arms.PAPER}
 
 
 @pytest.fixture(scope="module")
 def source():
-    return data.load(grid.SMOKE.source)
+    return data.load(scales.SMOKE.source)
 
 
 @pytest.fixture(scope="module")
 def trainer(source):
-    return runner.Trainer(grid.SMOKE, ARMS["brn-noniid"], source)
+    return runner.Trainer(scales.SMOKE, ARMS["brn-noniid"], source)
 
 
 def weights(trainer):
@@ -45,6 +45,8 @@ def test_a_run_records_what_made_it_and_its_curve(trainer, tmp_path):
     assert [point["step"] for point in result["curve"]] == [2, 4, 6]
     assert all(0 <= p["validation_accuracy_percent"] <= 100 for p in result["curve"])
     assert seen == [(run.id, step) for step in range(1, 7)]
+    layers = [f"r_clipped_percent_layer_{number:02}" for number in range(1, 10)]
+    assert all(0 <= point[name] <= 100 for point in result["curve"] for name in layers)
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(trainer, tmp_path):
@@ -68,7 +70,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(trainer, tmp_path):
 
 
 def test_seeds_differ_and_arms_start_alike(source, trainer):
-    other = runner.Trainer(grid.SMOKE, ARMS["bn-4"], source)
+    other = runner.Trainer(scales.SMOKE, ARMS["bn-4"], source)
     for each in (trainer, other):
         each._reset(0)
     first, second = kernels(trainer), kernels(other)
@@ -78,13 +80,27 @@ def test_seeds_differ_and_arms_start_alike(source, trainer):
     assert not np.array_equal(first[0], kernels(trainer)[0])
 
 
+def test_an_arm_trains_with_the_settings_it_changes(source):
+    arm = dataclasses.replace(ARMS["bn-4"], changes={"learning_rate": 0.25, "alpha": 0.5})
+    model = runner.Trainer(scales.SMOKE, arm, source).model
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model.optimizer.learning_rate), 0.25)
+    assert {x.momentum for x in model.layers if hasattr(x, "momentum")} == {0.5}
+
+
 def test_divergence_ends_the_run_and_is_recorded(source, tmp_path):
-    scale = dataclasses.replace(grid.SMOKE, learning_rate=1e30, learning_rate_decay=1.0)
+    scale = dataclasses.replace(scales.SMOKE, learning_rate=1e30, learning_rate_decay=1.0)
     result = runner.Trainer(scale, ARMS["bn-4"], source).run(0, Store(tmp_path))
     assert result["status"] == "diverged"
     last = result["curve"][-1]
     assert list(last) == ["step"]
     assert last["step"] < scale.steps
+
+
+def test_spikes_are_counted_against_the_steps_before():
+    calm = [1.0] * 60
+    assert runner.count_spikes(calm) == 0
+    assert runner.count_spikes([*calm, 1.6, 1.0, 1.4]) == 1
+    assert runner.count_spikes([9.0, *calm[:10]]) == 0  # no window before it
 
 
 def test_the_average_moves_by_its_formula():
@@ -122,8 +138,8 @@ def test_last_minibatch_forgets_the_ones_before():
 
 @pytest.mark.parametrize("name", ["bn-halves", "bn-noniid", "brn-noniid"])
 def test_arms_that_sample_by_class_see_the_same_images(source, name):
-    sampler = runner.sampler(grid.SMOKE, ARMS[name], source, seed=0)
-    reference = runner.sampler(grid.SMOKE, ARMS["bn-noniid"], source, seed=0)
+    sampler = runner.sampler(scales.SMOKE, ARMS[name], source, seed=0)
+    reference = runner.sampler(scales.SMOKE, ARMS["bn-noniid"], source, seed=0)
     np.testing.assert_array_equal(np.sort(sampler(3)), np.sort(reference(3)))
     halves = source.train.labels[sampler(3)].reshape(-1, 2, 16)
     if name == "bn-halves":

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import grid
+from experiments import grid, scales
 from experiments.store import Store, write_text
 
 RUN = grid.runs("smoke", ["bn-4"], [0])[0]
-OTHER = dataclasses.replace(RUN, scale=dataclasses.replace(grid.SMOKE, learning_rate=0.5))
+OTHER = dataclasses.replace(RUN, scale=dataclasses.replace(scales.SMOKE, learning_rate=0.5))
 
 
 @pytest.fixture
