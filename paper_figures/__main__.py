@@ -1,19 +1,38 @@
 """Redraw the paper's figures and table from the collected results.
 
 `python -m paper_figures [--results DIR] [--scale NAME ...] [--output DIR]` writes, per scale,
-`<output>/<scale>/figure_<1|2|3>.<pdf|svg|png>`, `captions.md`, `table.csv` and `table.md`, and
-`<output>/report.html`. It takes seconds. It exits with 1, having written nothing, if a run is
-missing.
+`<output>/<scale>/figure_<1|2|3>.<pdf|svg|png>` (`figure_3_4x8.png` for minibatches of another
+structure), `captions.md`, `table.csv` and `table.md`; where the scale has the arms, figures beyond
+the paper and the verdicts on its claims, `claims.csv` and `claims.md`; `<output>/report.html`;
+where there are benchmarks, `<output>/speed/growth.<pdf|svg|png>`, `summary.md`, `ratios.md` and
+`parts.md`; and of a watched run, if there is one, `<output>/monitor/clipped.<pdf|svg|png>`.
+It takes seconds. Runs that the manifest calls missing are named wherever they are not in; for any
+other missing run it exits with 1, having written nothing.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from paper_figures import captions, figures, report, tables
-from paper_figures.load import Paper, ResultsError, Scale, find_scales, load_paper, load_scale
+import pandas as pd
+from matplotlib.figure import Figure
+
+from paper_figures import (
+    captions,
+    claims,
+    extensions,
+    figures,
+    monitor,
+    report,
+    speed,
+    tables,
+    test_time,
+)
+from paper_figures.load import OWN, Paper, ResultsError, Scale, find_scales, load_paper, load_scale
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,42 +44,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--results", type=Path, default=Path("results"), help="folder with <scale>.csv and .json")
     add("--scale", nargs="+", action="extend", metavar="NAME", help="default: every collected one")
     add("--output", type=Path, default=Path("paper_figures/output"), help="folder to write to")
+    add("--page", type=Path, help="page whose findings to bring up to date, from scale test_time")
     options = parser.parse_args(arguments)
     try:
         paper = load_paper(options.results)
+        measured = speed.load_speed(options.results)
         scales = _load_scales(options.results, options.scale or find_scales(options.results))
     except ResultsError as error:
         print(f"paper_figures: {error}", file=sys.stderr)
         return 1
-    sections = [write_scale(scale, paper, options.output / scale.name) for scale in scales]
-    _write(options.output / "report.html", report.build(sections, paper).encode())
+    write_monitor(options.results, options.output / "monitor")
+    ratios = measured.ratios if measured else None
+    sections = []
+    for scale in scales:
+        folder = options.output / scale.name
+        sections.append(
+            write_study(scale, folder, options.page)
+            if test_time.is_study(scale.name)
+            else write_scale(scale, paper, folder, ratios)
+        )
+    benchmark = write_speed(measured, options.output / "speed") if measured else None
+    _write(options.output / "report.html", report.build(sections, paper, benchmark).encode())
     return 0
 
 
-def write_scale(scale: Scale, paper: Paper, folder: Path) -> report.Section:
+def write_speed(measured: speed.Speed, folder: Path) -> report.SpeedSection:
+    """Write the benchmarks' figure and tables, and return their section."""
+    pictures = _write_pictures(speed.growth(measured), folder, "growth")
+    summary, ratios = speed.summarize(measured), speed.show_ratios(measured)
+    _write(folder / "summary.md", tables.to_markdown(summary).encode())
+    _write(folder / "ratios.md", tables.to_markdown(ratios).encode())
+    _write(folder / "parts.md", tables.to_markdown(speed.show_parts(measured)).encode())
+    return report.SpeedSection(
+        wide=pictures["svg"],
+        stacked=figures.render(speed.growth(measured, stacked=True), "svg"),
+        caption=speed.CAPTION,
+        summary=summary,
+        ratios=ratios,
+        note=speed.NOTE,
+        environments=measured.environments,
+    )
+
+
+def write_scale(
+    scale: Scale, paper: Paper, folder: Path, ratios: pd.DataFrame | None = None
+) -> report.Section:
     """Write the figures, captions and tables of one scale, say so, and return its section.
 
     A figure that cannot be drawn is left out with its reason, and its former files are removed.
     """
     drawings, reasons = [], []
-    for number, draw in figures.FIGURES.items():
-        paths = {kind: folder / f"figure_{number}.{kind}" for kind in figures.FORMATS}
-        if reason := captions.left_out(number, scale):
-            reasons.append(reason)
-            for path in paths.values():
-                path.unlink(missing_ok=True)
+    for name, plan in _plans(scale, paper).items():
+        if plan.left_out:
+            reasons.append(plan.left_out)
+            for kind in figures.FORMATS:
+                (folder / f"{name}.{kind}").unlink(missing_ok=True)
             continue
-        figure = draw(scale, paper)
-        pictures = {kind: figures.render(figure, kind) for kind in figures.FORMATS}
-        for kind, path in paths.items():
-            _write(path, pictures[kind])
+        pictures = _write_pictures(plan.draw(False), folder, name)
         drawings.append(
             report.Drawing(
-                number=number,
+                name=name,
                 wide=pictures["svg"],
-                stacked=figures.render(draw(scale, paper, stacked=True), "svg"),
-                caption=captions.caption(number, scale),
-                finding=captions.finding(number, scale, paper),
+                stacked=figures.render(plan.draw(True), "svg"),
+                caption=plan.caption(),
+                finding=plan.finding(),
             )
         )
     table = tables.comparison(scale, paper)
@@ -69,9 +116,95 @@ def write_scale(scale: Scale, paper: Paper, folder: Path) -> report.Section:
     _write(folder / "captions.md", "\n".join([*words, *(f"{r}\n" for r in reasons)]).encode())
     _write(folder / "table.csv", tables.to_csv(table).encode())
     _write(folder / "table.md", tables.to_markdown(shown).encode())
+    judged = _write_claims(scale, ratios, folder)
     for sentence in [*(drawing.finding for drawing in drawings), *reasons]:
         print(sentence)
-    return report.Section(scale, drawings, reasons, shown)
+    return report.Section(scale, drawings, reasons, shown, judged)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How to make one figure and its words; `left_out` says why it cannot be made."""
+
+    left_out: str | None
+    draw: Callable[[bool], Figure]
+    caption: Callable[[], str]
+    finding: Callable[[], str]
+
+
+def _plans(scale, paper):
+    """The figures of a scale: the paper's, then those beyond it."""
+    plans = {}
+    for number, draw in figures.FIGURES.items():
+        for at in scale.structures if number == 3 else [OWN]:
+            where = {"structure": at} if at else {}
+            plans[f"figure_{number}{at.replace('-', '_')}"] = _Plan(
+                captions.left_out(number, scale, at),
+                partial(draw, scale, paper, **where),
+                partial(captions.caption, number, scale, at),
+                partial(captions.finding, number, scale, paper, at),
+            )
+    for name, extension in extensions.EXTENSIONS.items():
+        if prepared := extension.prepare(scale):
+            plans[name] = _Plan(
+                extensions.left_out(name, *prepared),
+                partial(extension.draw, *prepared),
+                partial(extensions.caption, name, *prepared),
+                partial(extensions.finding, name, *prepared),
+            )
+    return plans
+
+
+def _write_claims(scale, ratios, folder):
+    """Write the verdicts on the claims, if the scale has their arms; return what is shown."""
+    if not claims.applies(scale):
+        return None
+    table = claims.judge(scale, ratios)
+    shown = claims.show(table)
+    _write(folder / "claims.csv", claims.to_csv(table).encode())
+    _write(folder / "claims.md", tables.to_markdown(shown).encode())
+    print(f"Claims, {scale.name}: {claims.count_verdicts(table)}.")
+    return shown
+
+
+def write_monitor(results: Path, folder: Path) -> None:
+    """Write the figure and the caption of the watched run, if there is one."""
+    rows = monitor.find(results)
+    if rows is None:
+        return
+    _write_pictures(monitor.figure(rows), folder, "clipped")
+    _write(folder / "captions.md", f"{monitor.caption(rows)}\n".encode())
+
+
+def write_study(scale: Scale, folder: Path, page: Path | None = None) -> report.Section:
+    """Write the figures and findings of the study of test-time statistics; return its section.
+
+    With `page`, the findings of the scale `test_time` are put into that page, too.
+    """
+    drawings, reasons, findings = [], [], {}
+    for number, question in test_time.QUESTIONS.items():
+        if reason := question.missing(scale):
+            reasons.append(reason)
+            continue
+        pictures = _write_pictures(question.draw(scale), folder, f"figure_{number}")
+        findings[number] = question.find(scale)
+        stacked = figures.render(question.draw(scale, stacked=True), "svg")
+        caption = question.caption(scale)
+        name = f"{scale.name}-{number}"
+        drawings.append(report.Drawing(name, pictures["svg"], stacked, caption, findings[number]))
+    words = [f"## {d.caption}\n\n{d.finding}\n" for d in drawings]
+    _write(folder / "findings.md", "\n".join([*words, *(f"{r}\n" for r in reasons)]).encode())
+    if page and scale.name == "test_time":
+        _write(page, test_time.refresh(page.read_text(encoding="utf-8"), findings).encode())
+    return report.Section(scale, drawings, reasons, table=None)
+
+
+def _write_pictures(figure, folder, name):
+    """Write a figure in every format; return format -> bytes."""
+    pictures = {kind: figures.render(figure, kind) for kind in figures.FORMATS}
+    for kind, picture in pictures.items():
+        _write(folder / f"{name}.{kind}", picture)
+    return pictures
 
 
 def _load_scales(results, names):

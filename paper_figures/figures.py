@@ -5,20 +5,23 @@ no display, no state, and the same bytes from the same results.
 """
 
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from paper_figures.load import MINIBATCH, TRAINING, VALIDATION, Paper, Scale
+from paper_figures.load import MINIBATCH, OWN, TRAINING, VALIDATION, Paper, Scale
 from paper_figures.statistics import mean_curve
 
 FORMATS = ("pdf", "svg", "png")
 PAPER_STEPS = {1: 140_000, 2: 160_000, 3: 140_000}  # the length of each figure's axis
-COLOURS = {"bn": "#D55E00", "brn": "#0072B2"}  # vermillion and blue of Okabe and Ito
+# Of Okabe and Ito: vermillion, blue, green.
+COLOURS = {"bn": "#D55E00", "brn": "#0072B2", "gn": "#009E73"}
 TICKS = (0, 0.25, 0.5, 0.75, 1)
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -37,7 +40,7 @@ STYLE = {
     "svg.hashsalt": "batch-renormalization",
     "pdf.fonttype": 42,
 }
-_styled = style.context(["default", STYLE])
+styled = style.context(["default", STYLE])
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,17 @@ class Curve:
     arm: str
     measure: str = VALIDATION
     line: str | tuple = "-"
+    width: float = 1.5
+    hue: str | None = None
 
     @property
     def colour(self) -> str:
-        """The colour of the arm's normalization, the same in all figures."""
-        return COLOURS[self.arm.split("-")[0]]
+        """Its hue, or else the colour of the arm's normalization, the same in all figures."""
+        return self.hue or COLOURS[self.arm.split("-")[0]]
+
+    def of(self, structure: str) -> "Curve":
+        """The same curve with minibatches of another structure, one of `Scale.structures`."""
+        return replace(self, arm=self.arm + structure)
 
     def label(self, labels: dict[str, str]) -> str:
         """The arm's label, with the evaluation where it is not the plain one."""
@@ -71,6 +80,9 @@ CURVES = {
     ),
 }
 
+CONTROLS = {3: (Curve("brn-shuffled", width=0.7), Curve("bn-shuffled", width=0.7))}
+"""Thin lines of ours, where a scale has them; the paper has no such runs."""
+
 
 def figure_1(scale: Scale, paper: Paper, stacked: bool = False) -> Figure:
     """Batch Norm and Batch Renorm on i.i.d. minibatches of 32 (section 4.1)."""
@@ -82,15 +94,20 @@ def figure_2(scale: Scale, paper: Paper, stacked: bool = False) -> Figure:
     return _draw(2, scale, paper, stacked)
 
 
-def figure_3(scale: Scale, paper: Paper, stacked: bool = False) -> Figure:
+def figure_3(scale: Scale, paper: Paper, stacked: bool = False, structure: str = OWN) -> Figure:
     """Non-i.i.d. minibatches: three arms, one of them evaluated in three ways (section 4.3)."""
-    return _draw(3, scale, paper, stacked)
+    return _draw(3, scale, paper, stacked, structure)
 
 
-def describe_n(number: int, scale: Scale) -> str:
+def drawn_curves(number: int, scale: Scale, structure: str = OWN) -> list[Curve]:
+    """The curves of a figure, the paper's and then our controls, of which we have values."""
+    curves = [curve.of(structure) for curve in (*CURVES[number], *CONTROLS.get(number, ()))]
+    return [curve for curve in curves if not scale.values(curve.arm, curve.measure).empty]
+
+
+def describe_n(number: int, scale: Scale, structure: str = OWN) -> str:
     """Say how many seeds the curves of a figure are the mean of, and what the band is."""
-    values = [scale.values(curve.arm, curve.measure) for curve in CURVES[number]]
-    counts = [rows["seed"].nunique() for rows in values]
+    counts = [_count(scale, curve) for curve in drawn_curves(number, scale, structure)]
     if max(counts) == 1:
         return "n = 1, a single seed: no interval"
     fewest = f"{min(counts)} to " if min(counts) < max(counts) else ""
@@ -100,7 +117,7 @@ def describe_n(number: int, scale: Scale) -> str:
 FIGURES = {1: figure_1, 2: figure_2, 3: figure_3}
 
 
-@_styled
+@styled
 def render(figure: Figure, kind: str) -> bytes:
     """Write a figure as "pdf", "svg" or "png", without dates or versions in the file."""
     metadata = {
@@ -113,14 +130,24 @@ def render(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-@_styled
-def _draw(number, scale, paper, stacked):
-    figure = Figure(figsize=(3.9, 6.2) if stacked else (7.0, 3.5))
+@styled
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Make an empty figure of a size in inches, in the style of all figures."""
+    figure = Figure(figsize=size)
     FigureCanvasAgg(figure)
+    return figure
+
+
+@styled
+def _draw(number, scale, paper, stacked, structure=OWN):
+    figure = new_figure((3.9, 6.2) if stacked else (7.0, 3.5))
     ours, theirs = figure.subplots(2, 1) if stacked else figure.subplots(1, 2)
-    curves = CURVES[number]
+    curves = drawn_curves(number, scale, structure)
+    differing = len({_count(scale, curve) for curve in curves}) > 1
     for curve in curves:
-        _draw_ours(ours, scale, curve)
+        n = f" (n = {_count(scale, curve)})" if differing else ""
+        draw_mean(ours, scale, curve, curve.label(scale.labels) + n)
+    for curve in CURVES[number]:
         points = paper.curve(curve.arm, curve.measure)
         theirs.plot(
             points["step"] / PAPER_STEPS[number],
@@ -128,14 +155,12 @@ def _draw(number, scale, paper, stacked):
             color=curve.colour,
             linestyle=curve.line,
         )
-    ours.set_title(f"Ours ({scale.manifest['title']})\n{describe_n(number, scale)}")
+    ours.set_title(f"Ours ({scale.manifest['title']})\n{describe_n(number, scale, structure)}")
     theirs.set_title("The paper (ImageNet, Inception-v3)\nnumber of runs not given")
-    ours.set_ylim(_limits(scale, curves))
+    ours.set_ylim(late_limits(scale, curves))
     theirs.set_ylim(30, 80)
     for axes, steps in ((ours, scale.total_steps), (theirs, PAPER_STEPS[number])):
-        axes.set_xlim(0, 1)
-        axes.set_xticks(TICKS, [f"{tick:g}\n{_steps(tick * steps)}" for tick in TICKS])
-        axes.set_xlabel("fraction of training done, and training step")
+        training_axis(axes, steps)
         axes.set_ylabel("top-1 accuracy, %")
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     columns = 1 if stacked else 2
@@ -145,7 +170,22 @@ def _draw(number, scale, paper, stacked):
     return figure
 
 
-def _draw_ours(axes, scale, curve):
+def training_axis(axes: Axes, steps: int) -> None:
+    """Let x be the fraction of training done, and name the steps."""
+    axes.set_xlim(0, 1)
+    axes.set_xticks(TICKS, [f"{tick:g}\n{show_steps(tick * steps)}" for tick in TICKS])
+    axes.set_xlabel("fraction of training done, and training step")
+
+
+def draw_mean(axes: Axes, scale: Scale, curve: Curve, label: str) -> None:
+    """Draw the mean over seeds with its interval, and diverged runs up to their end.
+
+    Args:
+        axes: Where to draw, over the fraction of training done.
+        scale: The runs.
+        curve: Which of them, and the look of the line.
+        label: For the legend.
+    """
     values = scale.values(curve.arm, curve.measure)
     mean = mean_curve(values)
     fraction = mean["step"] / scale.total_steps
@@ -154,8 +194,10 @@ def _draw_ours(axes, scale, curve):
         mean["mean"],
         color=curve.colour,
         linestyle=curve.line,
+        linewidth=curve.width,
         marker="." if len(mean) < 10 else None,
-        label=curve.label(scale.labels),
+        markersize=4 * curve.width,
+        label=label,
     )
     if (mean["n"] > 1).any():
         axes.fill_between(fraction, mean["low"], mean["high"], color=curve.colour, alpha=0.15, lw=0)
@@ -166,10 +208,15 @@ def _draw_ours(axes, scale, curve):
         axes.plot(*end, "X", color=curve.colour, markersize=8, markeredgecolor="white", zorder=3)
 
 
-def _limits(scale, curves):
-    """Show what happens after the first tenth of training, as the paper's axis from 30 % does.
+def _count(scale, curve):
+    return scale.values(curve.arm, curve.measure)["seed"].nunique()
 
-    The ends of diverged runs are shown however early they come.
+
+def late_limits(scale: Scale, curves: Sequence[Curve]) -> tuple[float, float]:
+    """Limits of the y axis that show what happens after the first tenth of training.
+
+    The paper's axis does so, too: it starts at 30 %. The ends of diverged runs are shown however
+    early they come.
     """
     values = pd.concat(
         scale.values(curve.arm, curve.measure).assign(curve=number)
@@ -183,5 +230,6 @@ def _limits(scale, curves):
     return max(shown.min() - margin, 0), min(shown.max() + margin, 100.5)
 
 
-def _steps(steps):
+def show_steps(steps: float) -> str:
+    """Write a number of steps briefly: `1,200`, `130k`."""
     return f"{steps / 1000:g}k" if steps >= 10_000 and steps % 1000 == 0 else f"{steps:,.0f}"

@@ -5,7 +5,8 @@ what the paper reports.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", "measure", "va
 MANIFEST_KEYS = ("scale", "title", "notes", "protocol", "seeds", "arms", "runs",
                  "environment", "core_hours")  # fmt: skip
 ARM_KEYS = ("arm", "section", "figure", "label")
+OWN = ""
+"""The structure of the scale's own non-i.i.d. minibatches, as the end of an arm's name."""
 PAPER_COLUMNS = ("row", "arm", "measure", "value_percent", "step", "section", "figure", "note",
                  "source")  # fmt: skip
 PAPER_CURVE_COLUMNS = ("figure", "arm", "accuracy_on", "step", "accuracy_percent")
@@ -39,7 +42,8 @@ class Scale:
     """One scale's collected runs.
 
     Attributes:
-        manifest: The contents of `<scale>.json`: title, notes, protocol, arms, ...
+        manifest: The contents of `<scale>.json`: title, notes, protocol, arms, studies, the runs
+            that are missing, ...
         runs: One row a run, indexed by run id: `arm`, `seed`, `status` ("finished" or "diverged").
         measurements: One row a finite measurement, with the columns `COLUMNS`.
         total_steps: Training steps of every run.
@@ -59,6 +63,50 @@ class Scale:
     def labels(self) -> dict[str, str]:
         """The arms the manifest expects, in its order, with their labels."""
         return {arm["arm"]: arm["label"] for arm in self.manifest["arms"]}
+
+    @property
+    def arms(self) -> dict[str, dict]:
+        """The arms the manifest expects, in its order, with all that it says of them."""
+        return {arm["arm"]: arm for arm in self.manifest["arms"]}
+
+    @property
+    def missing(self) -> dict[str, list[int]]:
+        """The seeds of the runs that have no result yet, by arm, in the manifest's order."""
+        missing = {}
+        for run in self.manifest["missing"]:
+            arm, seed = run.removeprefix(f"{self.name}-").rsplit("-s", 1)
+            missing.setdefault(arm, []).append(int(seed))
+        return missing
+
+    @property
+    def structures(self) -> dict[str, str]:
+        """The structures of non-i.i.d. minibatches for which the paper's arms are run.
+
+        What an arm's name ends with (`OWN`, or such as `-4x8`) -> such as `4 x 8`.
+        """
+        protocol = self.manifest["protocol"]
+        structures = {OWN: f"{protocol['labels_per_minibatch']} x {protocol['images_per_label']}"}
+        for arm in self.arms:
+            if arm.startswith("bn-halves-"):
+                structure = arm.removeprefix("bn-halves")
+                structures[structure] = structure[1:].replace("x", " x ")
+        return structures
+
+    def study(self, name: str) -> dict | None:
+        """The study of this name: `name, title, arms, seeds`; `None` if the scale has none."""
+        return next((study for study in self.manifest["studies"] if study["name"] == name), None)
+
+    def with_seeds(self, seeds: Collection[int]) -> "Scale":
+        """The same scale as if only these seeds were asked for."""
+        ids = [run for run in self.manifest["runs"] if int(run.rsplit("-s", 1)[1]) in set(seeds)]
+        manifest = {**self.manifest, "seeds": sorted(seeds), "runs": ids}
+        manifest["missing"] = [run for run in self.manifest["missing"] if run in ids]
+        return replace(
+            self,
+            manifest=manifest,
+            runs=self.runs[self.runs["seed"].isin(seeds)],
+            measurements=self.measurements[self.measurements["seed"].isin(seeds)],
+        )
 
     def values(self, arm: str, measure: str = VALIDATION) -> pd.DataFrame:
         """The rows of one arm and measure, sorted by seed and step: `seed, status, step, value`."""
@@ -88,6 +136,14 @@ class Paper:
         return rows[["step", "accuracy_percent"]].sort_values("step")
 
 
+def describe_runs(runs: dict[str, list[int]]) -> str:
+    """Name runs briefly: `bn-4 seeds 0, 2; brn-4 seed 1`."""
+    return "; ".join(
+        f"{arm} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        for arm, seeds in runs.items()
+    )
+
+
 def find_scales(results: Path) -> list[str]:
     """Name every scale that has a `<scale>.csv` and a `<scale>.json` in the folder.
 
@@ -114,7 +170,8 @@ def load_scale(results: Path, name: str) -> Scale:
 
     Raises:
         ResultsError: If a file is absent or unreadable, has other columns or keys than documented,
-            belongs to another scale, or lacks a run that the manifest expects.
+            belongs to another scale, lacks a run that the manifest expects and does not call
+            missing, holds one that it calls missing, or has no run at all.
     """
     manifest = _read_manifest(results / f"{name}.json", name)
     path = _csv(results, name)
@@ -125,11 +182,18 @@ def load_scale(results: Path, name: str) -> Scale:
             f"{path} should hold only the runs that the manifest of scale {name!r} expects. "
             f"Received: run={', '.join(foreign)}. Collect the scale again."
         )
-    missing = [run for run in manifest["runs"] if run not in set(rows["run"])]
-    if missing:
+    there, named = set(rows["run"]), set(manifest["missing"])
+    missing = [run for run in manifest["runs"] if run not in there]
+    unnamed = [run for run in missing if run not in named or len(named) == len(manifest["runs"])]
+    if unnamed:
         raise ResultsError(
-            f"{path} lacks {len(missing)} of the {len(manifest['runs'])} runs that the manifest "
-            f"expects. Missing: {', '.join(missing)}. {_how_to_make(name)}"
+            f"{path} lacks {len(unnamed)} of the {len(manifest['runs'])} runs that the manifest "
+            f"expects. Missing: {', '.join(unnamed)}. {_how_to_make(name)}"
+        )
+    if named != set(missing):
+        raise ResultsError(
+            f"{path} should lack the runs that the manifest of scale {name!r} calls missing. "
+            f"Received: run={', '.join(sorted(named - set(missing)))}. Collect the scale again."
         )
     runs = _check_rows(path, name, rows)
     return Scale(
@@ -204,6 +268,7 @@ def _read_manifest(path, name):
             f"{path} should have the keys {', '.join(MANIFEST_KEYS)}, and each arm "
             f"{', '.join(ARM_KEYS)}. Received: no {', '.join(absent)}. Collect the scale again."
         )
+    manifest = {"studies": [], "missing": [], **manifest}  # not in files of the first version
     if manifest["scale"] != name:
         raise ResultsError(
             f"{path} should describe the scale {name!r}. Received: scale={manifest['scale']!r}. "

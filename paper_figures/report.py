@@ -6,20 +6,26 @@ from html import escape
 
 import pandas as pd
 
-from paper_figures.load import Paper, Scale
+from paper_figures.load import Paper, Scale, describe_runs
 
 INTRODUCTION = (
     "Batch Renormalization (Ioffe 2017, arXiv:1702.03275) corrects a normalized minibatch towards "
     "the moving statistics, so that training depends less on how the minibatch was put together. "
     "This page draws the paper's figures 1 to 3 again from this repository's own runs, each beside "
-    "the paper's curves. It is made from the files in the results folder alone, by "
-    "`python -m paper_figures`."
+    "the paper's curves, then what goes beyond the paper, statistics at test time, and the layers' "
+    "speed. It is made from the files in the results folder alone, by `python -m paper_figures`."
 )
 TABLE_NOTE = (
     "Top-1 accuracy in percent. The paper's values are the maxima of its curves; ours are each "
     "run's maximum and final value, averaged over n seeds, with the 95 % t interval of the mean. "
     "Maxima are chosen on the images they are reported for. Of a diverged run counts what was "
     "measured before it diverged."
+)
+CLAIMS_NOTE = (
+    "By criteria written before the runs: a claim is reproduced if the whole 95 % t interval of "
+    "the mean over n seeds, paired by seed, is above the threshold, not reproduced if the whole of "
+    "it is below, and else not decided, as with fewer than 3 seeds. A diverged run counts with "
+    "0.5 %."
 )
 CSS = """
 body { margin: 0 auto; max-width: 60rem; padding: 1rem; color: #222; background: #fff;
@@ -44,7 +50,7 @@ th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px soli
 class Drawing:
     """One figure of the report: two SVG pictures (wide, and stacked for phones) and its words."""
 
-    number: int
+    name: str
     wide: bytes
     stacked: bytes
     caption: str
@@ -53,15 +59,32 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Section:
-    """One scale of the report; `table` is what the reader sees, `left_out` the reasons why."""
+    """One scale of the report; `left_out` says why figures are, the tables are as shown.
+
+    A scale that the paper has nothing beside has no table, and one without its arms no claims.
+    """
 
     scale: Scale
     drawings: list[Drawing]
     left_out: list[str]
-    table: pd.DataFrame
+    table: pd.DataFrame | None
+    claims: pd.DataFrame | None = None
 
 
-def build(sections: list[Section], paper: Paper) -> str:
+@dataclass(frozen=True)
+class SpeedSection:
+    """The benchmark's part of the report: its figure twice, and what the reader sees beside it."""
+
+    wide: bytes
+    stacked: bytes
+    caption: str
+    summary: pd.DataFrame
+    ratios: pd.DataFrame
+    note: str
+    environments: list[str]
+
+
+def build(sections: list[Section], paper: Paper, speed: SpeedSection | None = None) -> str:
     """Put the page together."""
     title = "Batch Renormalization: the paper's figures, drawn again"
     return (
@@ -70,6 +93,7 @@ def build(sections: list[Section], paper: Paper) -> str:
         f"<title>{title}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
         f"<h1>{title}</h1>\n{_code(INTRODUCTION)}"
         + "".join(_section(section) for section in sections)
+        + (_speed(speed) if speed else "")
         + _reported(paper)
         + "</body>\n</html>\n"
     )
@@ -94,10 +118,11 @@ def _section(section):
             if notes
             else ""
         )
+        + _missing(section.scale)
         + "".join(_drawing(drawing) for drawing in section.drawings)
         + "".join(f"<p>{escape(reason)}</p>\n" for reason in section.left_out)
-        + f"<h3>The paper and ours</h3>\n{_table(section.table)}"
-        + f'<p class="small">{TABLE_NOTE}</p>\n'
+        + _comparison(section.table)
+        + _claims(section)
         + f"<h3>Protocol</h3>\n{_table(protocol)}"
         + "<h3>Environment and cost</h3>\n<ul>\n"
         + "".join(f"<li>{escape(line)}</li>\n" for line in manifest["environment"])
@@ -106,14 +131,63 @@ def _section(section):
     )
 
 
+def _speed(speed):
+    return (
+        '<section id="speed">\n<h2>Speed of the layers</h2>\n'
+        f"<p>{escape(speed.note)}</p>\n{_table(speed.summary)}"
+        f"<figure>\n{_picture(speed, speed.caption)}"
+        f"<figcaption><p>{escape(speed.caption)}</p></figcaption>\n</figure>\n"
+        f"<h3>Every ratio</h3>\n{_table(speed.ratios)}<h3>Environment</h3>\n<ul>\n"
+        + "".join(f"<li>{escape(line)}</li>\n" for line in speed.environments)
+        + "</ul>\n</section>\n"
+    )
+
+
+def _missing(scale):
+    """Name the runs that are missing, where nobody overlooks it."""
+    missing = scale.manifest["missing"]
+    if not missing:
+        return ""
+    return (
+        f'<div class="notes">\n<h3>{len(missing)} of {len(scale.manifest["runs"])} runs are '
+        f"missing</h3>\n<p>Everything below is from the other {len(scale.runs)} and may change. "
+        f"Missing: {escape(describe_runs(scale.missing))}.</p>\n</div>\n"
+    )
+
+
+def _claims(section):
+    if section.claims is None:
+        return ""
+    return (
+        f'<h3>The paper\'s claims</h3>\n<p class="small">{CLAIMS_NOTE}</p>\n'
+        f"{_table(section.claims)}"
+    )
+
+
+def _picture(drawing, words):
+    return (
+        f'<picture>\n<source media="(max-width: 600px)" srcset="{_data_uri(drawing.stacked)}">\n'
+        f'<img alt="{escape(words)}" src="{_data_uri(drawing.wide)}">\n</picture>\n'
+    )
+
+
+def _comparison(table):
+    if table is None:
+        return ""
+    note = f'<p class="small">{TABLE_NOTE}</p>\n'
+    return f"<h3>The paper and ours</h3>\n{_table(table)}{note}"
+
+
 def _drawing(drawing):
     return (
-        f'<figure id="figure-{drawing.number}">\n<picture>\n'
-        f'<source media="(max-width: 600px)" srcset="{_data_uri(drawing.stacked)}">\n'
-        f'<img alt="{escape(drawing.finding)}" src="{_data_uri(drawing.wide)}">\n</picture>\n'
-        f'<figcaption><p class="finding">{escape(drawing.finding)}</p>\n'
+        f'<figure id="{drawing.name}">\n{_picture(drawing, drawing.finding)}'
+        f'<figcaption><p class="finding">{_lines(drawing.finding)}</p>\n'
         f"<p>{escape(drawing.caption)}</p></figcaption>\n</figure>\n"
     )
+
+
+def _lines(text):
+    return "<br>\n".join(escape(line.removeprefix("- ")) for line in text.split("\n") if line)
 
 
 def _reported(paper):

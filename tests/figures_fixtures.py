@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 
+from paper_figures.load import VALIDATION, Scale
+
 LABELS = {
     "bn-32": ("4.1", 1, "Batch Norm, 32"),
     "brn-32": ("4.1", 1, "Batch Renorm, 32"),
@@ -16,6 +18,9 @@ LABELS = {
 }
 TOPS = dict(zip(LABELS, (96.0, 96.5, 90.0, 94.0, 80.0, 93.0, 95.0), strict=True))
 TOTAL_STEPS = 1000
+STEPS = (100, 200, 300, 400, 500, 600, 700, 800)
+COLUMNS = ["run", "arm", "seed", "status", "step", "total_steps", "measure", "value"]
+CONTROLS = ("bn-shuffled", "brn-shuffled")
 
 
 def rows_of(arm, seed, steps=(100, 400, 700, 1000), status="finished", scale="made-up"):
@@ -35,25 +40,81 @@ def rows_of(arm, seed, steps=(100, 400, 700, 1000), status="finished", scale="ma
     return rows
 
 
-def write_results(folder, arms=tuple(LABELS), seeds=(0, 1, 2), scale="made-up", rows=None):
-    """Write `<scale>.csv` and `<scale>.json`; `rows` replaces the rows of complete runs."""
+def write_results(
+    folder, arms=tuple(LABELS), seeds=(0, 1, 2), scale="made-up", rows=None, missing=()
+):
+    """Write `<scale>.csv` and `<scale>.json`; `rows` replaces the rows of complete runs.
+
+    The runs of the ids in `missing` are left out of the CSV, and the manifest says so.
+    """
     runs = [(arm, seed) for arm in arms for seed in seeds]
     if rows is None:
         rows = [row for arm, seed in runs for row in rows_of(arm, seed, scale=scale)]
-    columns = ["run", "arm", "seed", "status", "step", "total_steps", "measure", "value"]
+    rows = [row for row in rows if row[0] not in missing]
     folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=columns).to_csv(folder / f"{scale}.csv", index=False)
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(folder / f"{scale}.csv", index=False)
     keys = ("section", "figure", "label")
     manifest = {
         "scale": scale,
         "title": "made up in miniature",
         "notes": ["This scale is a demonstration.", "Its numbers are <made up> & mean nothing."],
-        "protocol": {"total_steps": TOTAL_STEPS, "optimizer": "none", "image_size": None},
+        "protocol": {
+            "total_steps": TOTAL_STEPS,
+            "optimizer": "none",
+            "image_size": None,
+            "labels_per_minibatch": 16,
+            "images_per_label": 2,
+        },
         "seeds": list(seeds),
         "arms": [{"arm": arm, **dict(zip(keys, LABELS[arm], strict=True))} for arm in arms],
         "runs": [f"{scale}-{arm}-s{seed}" for arm, seed in runs],
+        "missing": list(missing),
         "environment": ["no machine at all"],
         "core_hours": 1.25,
     }
     (folder / f"{scale}.json").write_text(json.dumps(manifest))
     return folder
+
+
+def scale_of(measured, missing=(), diverged=(), structures=("",), about=None, studies=()):
+    """A scale in memory.
+
+    Args:
+        measured: arm or (arm, measure) -> one item a seed: the value at every step, or a list.
+        missing, diverged: pairs of arm and seed. A diverged run has the given values up to half.
+        structures: ends of the names of non-i.i.d. arms.
+        about: arm -> what the manifest says of it, besides its name and label.
+        studies: name -> arms, with the seeds 0 to 2.
+    """
+    rows = []
+    for key, runs in measured.items():
+        arm, measure = (key, VALIDATION) if isinstance(key, str) else key
+        for seed, values in enumerate(runs):
+            status = "diverged" if (arm, seed) in diverged else "finished"
+            values = values if isinstance(values, list) else [values] * len(STEPS)
+            for step, value in zip(STEPS, values, strict=True):
+                if status == "finished" or step <= 400:
+                    rows.append((f"made-up-{arm}-s{seed}", arm, seed, status, step, 800, measure,
+                                 value))  # fmt: skip
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    known = [*LABELS, *CONTROLS, *(f"bn-halves{at}" for at in structures if at), *table["arm"]]
+    manifest = {
+        "scale": "made-up",
+        "title": "made up",
+        "notes": [],
+        "environment": [],
+        "core_hours": None,
+        "seeds": sorted(set(table["seed"])),
+        "arms": [
+            {"arm": arm, "label": arm, **(about or {}).get(arm, {})} for arm in dict.fromkeys(known)
+        ],
+        "studies": [
+            {"name": name, "title": name, "arms": arms, "seeds": [0, 1, 2]}
+            for name, arms in dict(studies).items()
+        ],
+        "runs": list(table["run"].unique()) + [f"made-up-{arm}-s{seed}" for arm, seed in missing],
+        "missing": [f"made-up-{arm}-s{seed}" for arm, seed in missing],
+        "protocol": {"labels_per_minibatch": 16, "images_per_label": 2},
+    }
+    runs = table[["run", "arm", "seed", "status"]].drop_duplicates().set_index("run")
+    return Scale(manifest, runs, table, 800)

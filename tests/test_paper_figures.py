@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from figures_fixtures import LABELS, rows_of, write_results
+from figures_fixtures import LABELS, rows_of, scale_of, write_results
 
-from paper_figures import captions, figures, tables
+from paper_figures import captions, figures, report, tables
 from paper_figures.__main__ import main, write_scale
-from paper_figures.load import MINIBATCH, load_paper, load_scale
+from paper_figures.load import MINIBATCH, TRAINING, load_paper, load_scale
 from paper_figures.statistics import Estimate
 
 FILES = {f"figure_{number}.{kind}" for number in (1, 2, 3) for kind in ("pdf", "svg", "png")}
@@ -137,6 +137,95 @@ def test_a_missing_run_fails_by_name_and_writes_nothing(tmp_path, capsys):
     assert not output.exists()
 
 
+def test_what_is_there_is_drawn_and_what_the_manifest_calls_missing_is_named(tmp_path, capsys):
+    lost = [f"made-up-{arm}-s{seed}" for arm in ("bn-4", "bn-halves") for seed in (0, 1, 2)]
+    lost += ["made-up-brn-32-s1", "made-up-bn-32-s0", "made-up-bn-32-s2"]
+    write_results(tmp_path / "results", missing=lost)
+    output = tmp_path / "output"
+    assert main(["--results", str(tmp_path / "results"), "--output", str(output)]) == 0
+    words = (output / "made-up" / "captions.md").read_text()
+    for part in (
+        "Not finished, so not in it: bn-32 seeds 0, 2; brn-32 seed 1.",
+        "mean of n = 1 to 2 seeds",
+        "no seed was measured both for brn-32 and bn-32",
+        "Not finished, so not in it: bn-4 seeds 0, 1, 2.",
+        "Figure 3, made-up: brn-noniid ends 24.9 points above bn-noniid (n = 3,",
+        "no seed was measured both for bn-halves and bn-noniid",
+    ):
+        assert part in words
+    table = pd.read_csv(output / "made-up" / "table.csv").set_index("row")
+    assert table.loc["bn-4", ["status", "n", "expected"]].tolist() == ["missing", 0, 3]
+    shown = (output / "made-up" / "table.md").read_text()
+    assert "| bn-4 | 74.2 at 210k | 73.7 | missing | missing | - |" in shown
+    assert "| 1 of 3 |\n" in shown
+    page = "".join(Page((output / "report.html").read_text()).words)
+    assert "9 of 21 runs are missing" in page
+    assert "Missing: bn-4 seeds 0, 1, 2; bn-halves seeds 0, 1, 2; brn-32 seed 1; bn-32" in page
+    assert capsys.readouterr().err == ""
+
+
+def test_a_figure_whose_runs_are_all_missing_is_left_out(tmp_path):
+    lost = [f"made-up-{arm}-s0" for arm in ("bn-4", "brn-4")]
+    scale = load(tmp_path, seeds=(0,), missing=lost)
+    assert captions.left_out(2, scale) == (
+        "Figure 2 is left out: its runs are missing: bn-4 seed 0; brn-4 seed 0."
+    )
+    assert captions.left_out(1, scale) is None
+
+
+def test_figure_3_and_the_table_for_every_structure_with_controls(tmp_path, paper):
+    scale = two_structures()
+    figure = figures.figure_3(scale, paper, structure="-4x8")
+    ours, theirs = figure.axes
+    names = ours.get_legend_handles_labels()[1]
+    assert names[-1] == "bn-shuffled-4x8"
+    assert ours.lines[-1].get_linewidth() < 1 < ours.lines[0].get_linewidth()
+    assert len(theirs.lines) == 5
+    assert len(figures.figure_3(scale, paper).axes[0].lines) == 5  # no control ran there
+    assert captions.left_out(3, scale, "-4x8") is None
+    caption = captions.caption(3, scale, "-4x8")
+    assert caption.startswith("Figure 3, 4 x 8. Non-i.i.d. minibatches")
+    assert "Thin lines: the same images" in caption
+    assert "Thin lines" not in captions.caption(3, scale)
+    finding = captions.finding(3, scale, paper, "-4x8")
+    assert finding.startswith("Figure 3, 4 x 8, made-up: brn-noniid-4x8 ends 7.0 points above ")
+    assert "the paper: 23.2 points above" in finding
+    table = tables.comparison(scale, paper).set_index("arm")
+    assert table.loc["bn-halves-4x8", ["row", "structure"]].tolist() == ["bn-halves", "4 x 8"]
+    assert table.loc["bn-halves-4x8", ["paper_percent", "ours_final"]].tolist() == [77.4, 25]
+    shown = tables.show_comparison(table.reset_index())["row"].tolist()
+    assert shown.count("bn-halves, 16 x 2") == shown.count("bn-halves, 4 x 8") == 1
+    assert "bn-32" in shown
+
+
+def test_verdicts_are_written_and_shown(tmp_path, paper):
+    ratios = pd.DataFrame(
+        [("jax", "training step, BRN / BN", "64x32x32x3", 1.0, 1.0, 1.0)],
+        columns=["backend", "name", "shape", "ratio", "q25", "q75"],
+    )
+    section = write_scale(two_structures(), paper, tmp_path, ratios)
+    shown = section.claims.set_index("claim")
+    assert shown.loc["C9c, 4 x 8", "verdict"] == "reproduced"
+    assert shown.loc["C12", "verdict"] == "reproduced"
+    assert "| C9c, 4 x 8 |" in (tmp_path / "claims.md").read_text()
+    table = pd.read_csv(tmp_path / "claims.csv")
+    assert table.loc[table["claim"] == "C9c", "difference"].tolist() == [7, 7]
+    page = Page(report.build([section], paper))
+    assert page.open == []
+    assert "and better than BN on them" in page.words
+    assert (tmp_path / "figure_3_4x8.svg").exists()
+
+
+def two_structures():
+    """16 x 2 and 4 x 8 with the same ends, and a control for one of them."""
+    ends = {"brn-noniid": 27, "bn-halves": 25, "bn-noniid": 20}
+    measured = {arm + at: [end] * 3 for at in ("", "-4x8") for arm, end in ends.items()}
+    for at in ("", "-4x8"):
+        measured[f"bn-noniid{at}", MINIBATCH] = measured[f"bn-noniid{at}", TRAINING] = [22] * 3
+    measured["bn-shuffled-4x8"] = [29] * 3
+    return scale_of(measured, structures=("", "-4x8"))
+
+
 def test_one_message_names_what_is_wrong_with_every_scale(tmp_path, capsys):
     write_results(tmp_path, scale="good")
     assert main(["--results", str(tmp_path), "--scale", "bad", "good", "worse"]) == 1
@@ -153,7 +242,7 @@ def test_arms_of_one_figure_draw_that_figure_and_say_why_not_the_others(tmp_path
     scale = load(tmp_path, ["bn-4", "brn-4", "bn-noniid"])
     section = write_scale(scale, paper, folder)
     assert {path.name for path in folder.glob("figure*")} == {f"figure_2.{k}" for k in MAGIC}
-    assert [drawing.number for drawing in section.drawings] == [2]
+    assert [drawing.name for drawing in section.drawings] == ["figure_2"]
     reasons = [
         "Figure 1 is left out: the scale made-up does not run bn-32, brn-32.",
         "Figure 3 is left out: the scale made-up does not run brn-noniid, bn-halves.",

@@ -12,6 +12,7 @@ from paper_figures.load import (
     TRAINING,
     VALIDATION,
     ResultsError,
+    describe_runs,
     find_scales,
     load_paper,
     load_scale,
@@ -69,6 +70,47 @@ def test_every_missing_run_is_named(tmp_path):
     change_csv(tmp_path, lambda rows: rows[~rows["run"].isin(lost)])
     with pytest.raises(ResultsError, match=f"lacks 2 of the 21 .* Missing: {', '.join(lost)}"):
         load_scale(tmp_path, "made-up")
+
+
+def test_a_run_that_the_manifest_calls_missing_may_be_missing_and_no_other(tmp_path):
+    lost = ["made-up-bn-4-s1", "made-up-bn-4-s2", "made-up-brn-noniid-s2"]
+    scale = load_scale(write_results(tmp_path, missing=lost), "made-up")
+    assert len(scale.runs) == 18
+    assert scale.missing == {"bn-4": [1, 2], "brn-noniid": [2]}
+    assert describe_runs(scale.missing) == "bn-4 seeds 1, 2; brn-noniid seed 2"
+    change_csv(tmp_path, lambda rows: rows[rows["run"] != "made-up-bn-32-s0"])
+    with pytest.raises(ResultsError, match=r"lacks 1 of the 21 .* Missing: made-up-bn-32-s0\."):
+        load_scale(tmp_path, "made-up")
+
+
+def test_a_run_called_missing_that_is_there_is_refused(tmp_path):
+    write_results(tmp_path, missing=["made-up-bn-4-s1"])
+    (tmp_path / "made-up.csv").rename(tmp_path / "former.csv")
+    write_results(tmp_path / "all")
+    (tmp_path / "all" / "made-up.csv").rename(tmp_path / "made-up.csv")
+    with pytest.raises(ResultsError, match=r"calls missing\. Received: run=made-up-bn-4-s1"):
+        load_scale(tmp_path, "made-up")
+
+
+def test_a_scale_without_any_run_is_refused(tmp_path):
+    write_results(tmp_path, ["bn-4"], (0, 1), missing=["made-up-bn-4-s0", "made-up-bn-4-s1"])
+    with pytest.raises(ResultsError, match="lacks 2 of the 2"):
+        load_scale(tmp_path, "made-up")
+
+
+def test_structures_studies_and_seeds(tmp_path):
+    scale = load_scale(write_results(tmp_path, missing=["made-up-bn-4-s2"]), "made-up")
+    assert scale.structures == {"": "16 x 2"}
+    scale.manifest["arms"] += [{"arm": "bn-halves-4x8"}, {"arm": "bn-noniid-8x4"}]
+    assert scale.structures == {"": "16 x 2", "-4x8": "4 x 8"}
+    assert scale.study("paper") is None
+    scale.manifest["studies"] = [{"name": "paper", "arms": ["bn-4"], "seeds": [0, 2]}]
+    assert scale.study("paper")["arms"] == ["bn-4"]
+    fewer = scale.with_seeds([0, 2])
+    assert fewer.values("bn-32")["seed"].unique().tolist() == [0, 2]
+    assert fewer.missing == {"bn-4": [2]}
+    assert scale.with_seeds([0, 1]).missing == {}
+    assert len(fewer.runs) == 13
 
 
 def test_an_unknown_column_is_refused(tmp_path):

@@ -1,0 +1,88 @@
+"""The study of test-time statistics: values, sentences and the page that quotes them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paper_figures import test_time as study
+from paper_figures import test_time_findings as findings
+from paper_figures.load import Scale, load_scale
+from paper_figures.statistics import Estimate
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def made(rows, total_steps=10):
+    """A scale of the measurements `arm, seed, step, measure, value`, all runs finished."""
+    table = pd.DataFrame(rows, columns=["arm", "seed", "step", "measure", "value"])
+    table = table.assign(run=table["arm"], status="finished", total_steps=total_steps)
+    runs = table[["arm", "seed", "status"]].drop_duplicates()
+    return Scale({"scale": "test_time", "arms": [], "notes": []}, runs, table, total_steps)
+
+
+def test_total_norm_is_over_layers_and_growth_since_the_warm_up():
+    scale = made(
+        [
+            ("a", 0, step, f"weight_norm_layer_0{layer}", factor * norm)
+            for step, factor in ((1, 1.0), (10, 2.0))
+            for layer, norm in ((1, 3.0), (2, 4.0))
+        ]
+    )
+    assert findings.total_norm(scale, "a")["value"].tolist() == [5.0, 10.0]
+    assert findings.growth(scale, "a").to_dict() == {0: 2.0}
+
+
+def test_members_are_in_the_order_of_their_numbers():
+    names = [f"accuracy_minibatch_{size:03}_percent" for size in (16, 2, 512)]
+    scale = made([("a", 0, 10, name, 50.0) for name in [*names, "accuracy_running_percent"]])
+    found = findings.members(scale, "a", r"accuracy_minibatch_(\d+)_percent")
+    assert found == {2.0: names[1], 16.0: names[0], 512.0: names[2]}
+
+
+def test_final_values_and_noise():
+    scale = made([("a", 0, 5, "m", 1.0), ("a", 0, 10, "m", 2.0), ("a", 1, 5, "m", 3.0)])
+    assert findings.final(scale, "a", "m").to_dict() == {0: 2.0}
+    assert findings.at_step(scale, "a", "m", 5).to_dict() == {0: 1.0, 1: 3.0}
+    assert findings.noise_factor(1.0) == 1.0
+    assert findings.noise_factor(0.4) == pytest.approx(0.5)
+    assert findings.show(Estimate(1.0, 0.5, 1.5, 3)) == "1.0 [0.5, 1.5]"
+    assert findings.show(Estimate(1.0, np.nan, np.nan, 1), 2) == "1.00"
+
+
+def test_a_page_gets_each_finding_between_its_marks():
+    page = "a\n<!-- finding 1 -->\nold\n<!-- end -->\nb\n<!-- finding 2 -->\n<!-- end -->\n"
+    once = study.refresh(page, {1: "new \\1", 2: "two"})
+    assert once == (
+        "a\n<!-- finding 1 -->\nnew \\1\n<!-- end -->\nb\n<!-- finding 2 -->\ntwo\n<!-- end -->\n"
+    )
+    assert study.refresh(once, {1: "new \\1", 2: "two"}) == once
+
+
+def test_a_question_without_its_arms_is_left_out_with_the_reason():
+    scale = made([("bn-32", 0, 10, "m", 1.0)])
+    assert "brn-32, bn-4 not run" in study.QUESTIONS[2].missing(scale)
+
+
+def test_the_page_says_what_the_results_say():
+    scale = load_scale(ROOT / "results", "test_time")
+    page = (ROOT / "docs" / "test-time-statistics.md").read_text(encoding="utf-8")
+    for number, question in study.QUESTIONS.items():
+        assert question.missing(scale) is None
+        assert f"<!-- finding {number} -->\n{question.find(scale)}\n<!-- end -->" in page
+
+
+@pytest.mark.parametrize("number", study.QUESTIONS)
+def test_figures_draw_what_was_measured(number):
+    scale = load_scale(ROOT / "results", "test_time")
+    figure = study.QUESTIONS[number].draw(scale)
+    assert all(axes.get_xlabel() and axes.get_title() for axes in figure.axes)
+    last = figure.axes[0].lines[-1 if number == 2 else 0]
+    measure, arm = {
+        1: ("accuracy_minibatch_512_percent", "bn-32"),
+        2: ("changes_minibatch_512_percent", "bn-4"),
+        3: ("training_loss", "constants-32"),
+    }[number]
+    assert last.get_ydata()[-1] == pytest.approx(findings.final(scale, arm, measure).mean())
+    assert "n = " in study.QUESTIONS[number].caption(scale)
