@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DELETE_ON_ERROR:
-.PHONY: reproduce test figures lint format clean $(BACKENDS:%=test-%)
+.PHONY: install reproduce test figures benchmark docs package lint format clean $(BACKENDS:%=test-%) $(BACKENDS:%=benchmark-%)
 
 # Installation: one stamp for each set of requirements.
 
@@ -34,21 +34,42 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 	$(BIN)/pip install --quiet $(TORCH)
 	@touch $@
 
+.venv/docs: .venv/experiments
+	$(BIN)/pip install --quiet --editable ".[experiments,jax,docs]"
+	@touch $@
+
+install: $(BACKENDS:%=.venv/test-%) .venv/docs
+
 # The paper in miniature, on the digits that come with scikit-learn.
 
 reproduce: export KERAS_BACKEND ?= jax
 reproduce: .venv/experiments
 	$(BIN)/python -m experiments run --scale digits --results reproduction --jobs $(JOBS)
 	$(BIN)/python -m experiments collect --scale digits --results reproduction
+	$(BIN)/python -m experiments run --scale test_time --seeds 0 --results reproduction --jobs $(JOBS)
+	$(BIN)/python -m experiments collect --scale test_time --seeds 0 --results reproduction
 	$(BIN)/python -m paper_figures --results reproduction --output reproduction/figures
 	@echo "Open reproduction/figures/report.html; tables and figures lie beside it, runs in reproduction/runs."
 
 # The figures and the report from the committed results.
 
 figures: .venv/experiments
+	$(BIN)/python -m paper_figures --page docs/test-time-statistics.md
+
+# The layers' speed beside other layers', minutes for each backend; nothing else should run.
+
+benchmark: $(BACKENDS:%=benchmark-%)
 	$(BIN)/python -m paper_figures
 
-test: $(BACKENDS:%=test-%)
+$(BACKENDS:%=benchmark-%): benchmark-%: .venv/test-%
+	KERAS_BACKEND=$* $(BIN)/python -m experiments benchmark
+
+# The documentation, into docs/_build/html; a warning is an error.
+
+docs: .venv/docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
+
+test: $(BACKENDS:%=test-%) docs
 
 $(BACKENDS:%=test-%): test-%: .venv/test-%
 	KERAS_BACKEND=$* $(BIN)/python -m pytest
@@ -56,10 +77,16 @@ $(BACKENDS:%=test-%): test-%: .venv/test-%
 lint: .venv/test-tensorflow
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# What others would install: built, looked into, installed into an empty environment and tried.
+
+package: .venv/test-tensorflow
+	$(BIN)/python .ci/package.py
 
 format: .venv/test-tensorflow
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean:
-	rm -rf .venv reproduction build *.egg-info
+	rm -rf .venv reproduction build dist docs/_build *.egg-info
