@@ -175,7 +175,7 @@ ALPHAS = (
             f"{kind.upper()}, 4, alpha {alpha:g}",
             changes={"alpha": alpha},
         )
-        for alpha in (0.1, 0.001)
+        for alpha in (0.01, 0.001)
         for kind in ("bn", "brn")
     ),
 )

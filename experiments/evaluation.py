@@ -99,11 +99,13 @@ def clipped_percent(probe: brn.Probe, images: np.ndarray) -> dict[str, float]:
     return clipped
 
 
-def spread_indices(examples: int, number: int) -> np.ndarray:
-    """Returns `number` indices spread evenly over the examples; all of them if there are fewer."""
-    if number >= examples:
-        return np.arange(examples)
-    return np.arange(number) * examples // number
+def sample_indices(examples: int, number: int) -> np.ndarray:
+    """Returns `number` indices drawn at random, always the same, in order; all if there are fewer.
+
+    At random, as labels may come in turns: of every twentieth image some sets have few classes.
+    """
+    drawn = np.random.default_rng(0).permutation(examples)[:number]
+    return np.sort(drawn)
 
 
 def structured_indices(

@@ -47,7 +47,7 @@ class Trainer:
             scale.learning_rate, scale.steps, scale.learning_rate_decay
         )
         optimizer = keras.optimizers.RMSprop(
-            decay, rho=0.9, momentum=scale.rms_momentum, epsilon=scale.rms_epsilon
+            decay, rho=scale.rms_rho, momentum=scale.rms_momentum, epsilon=scale.rms_epsilon
         )
         self.model.compile(
             optimizer,
@@ -72,7 +72,7 @@ class Trainer:
         infer = evaluation.logits_function(self.model, training=False)
         evaluations = {}
         for name, split in (("validation", source.validation), ("training", source.train)):
-            indices = evaluation.spread_indices(len(split), scale.evaluation_images)
+            indices = evaluation.sample_indices(len(split), scale.evaluation_images)
             evaluations[f"{name}_accuracy_percent"] = (infer, split, indices, evaluation.CHUNK)
         if self.arm.minibatch_statistics:
             structure = (scale.test_labels_per_minibatch, scale.images_per_label)
@@ -157,12 +157,14 @@ class _Course(keras.callbacks.Callback):
         self._trainer, self._run, self._store, self._progress = trainer, run, store, progress
         self.step, self.curve, self.diverged = 0, [], False
         self._average = _Average(trainer.model, run.scale.averaging)
-        self._since_evaluation, self._losses = [], []
+        self._since_evaluation, self._spikes = [], Spikes()
         self._probe = brn.Probe(trainer.model) if trainer.arm.normalization == "brn" else None
         self._measurements = trainer.measurements
         if self._measurements:
             self._measurements.reset()
         self._before, self._started = 0.0, time.perf_counter()
+        # Now, and not at the end: by then the repository may have moved on.
+        self._environments = [environment()]
 
     def on_train_batch_end(self, batch, logs=None):
         model = self.model  # on JAX, asking for it brings the variables up to date
@@ -187,7 +189,7 @@ class _Course(keras.callbacks.Callback):
         if not self.diverged:
             point["training_loss"] = round(float(losses.mean()), 6)
             point["training_loss_max"] = round(float(losses.max()), 6)
-            point["training_loss_spikes"] = count_spikes([*self._losses, *losses])
+            point["training_loss_spikes"] = self._spikes.count(losses.tolist())
             point["training_minibatch_accuracy_percent"] = round(100 * float(accuracies.mean()), 4)
             measures = self._trainer.evaluate(self._average.weights)
             if self._probe:
@@ -195,7 +197,6 @@ class _Course(keras.callbacks.Callback):
                 measures |= evaluation.clipped_percent(self._probe, images)
             point.update({measure: round(value, 4) for measure, value in measures.items()})
             point.update(self._measured())
-        self._losses = losses[-SPIKE_WINDOW:].tolist()
         self.curve.append(point)
 
     def _measured(self):
@@ -222,9 +223,10 @@ class _Course(keras.callbacks.Callback):
         notes = {
             "step": self.step,
             "curve": self.curve,
-            "losses": self._losses,
+            "losses": self._spikes.window,
             "diverged": self.diverged,
             "wall_time_s": self._elapsed(),
+            "environments": self._environments,
         }
         self._store.write_checkpoint(self._run, notes, arrays)
 
@@ -235,7 +237,18 @@ class _Course(keras.callbacks.Callback):
             return
         notes, arrays = saved
         self.step, self.curve, self.diverged = notes["step"], notes["curve"], notes["diverged"]
-        self._losses, self._before = notes["losses"], notes["wall_time_s"]
+        self._spikes, self._before = Spikes(notes["losses"]), notes["wall_time_s"]
+        now = self._environments[-1]
+        begun_with = notes["environments"][0]["backend"]
+        if begun_with != now["backend"]:
+            raise ValueError(
+                f"A run goes on with the backend it was begun with. Received: {self._run.id} of "
+                f"KERAS_BACKEND={begun_with}, now KERAS_BACKEND={now['backend']}. Set it back, or "
+                f"delete {self._store.checkpoint_path(self._run)} to begin again."
+            )
+        self._environments = notes["environments"]
+        if now != self._environments[-1]:
+            self._environments.append(now)
         model = self._trainer.model
 
         def values(kind):
@@ -253,27 +266,35 @@ class _Course(keras.callbacks.Callback):
             "id": self._run.id,
             "status": "diverged" if self.diverged else "finished",
             "config": self._run.config(),
-            "environment": environment(),
+            "environment": self._environments[0],
+            "resumed_with": self._environments[1:],
             "parameters": self._trainer.model.count_params(),
             "wall_time_s": round(self._elapsed(), 1),
             "curve": self.curve,
         }
 
 
-def count_spikes(losses: Sequence[float]) -> int:
-    """Returns how many losses, after the first `SPIKE_WINDOW`, are spikes.
+class Spikes:
+    """Counts the losses, after the first `SPIKE_WINDOW` of a run, that are spikes.
 
     A loss is a spike if it is more than `SPIKE_HEIGHT` above the mean of the `SPIKE_WINDOW` losses
     before it.
 
     Args:
-        losses: of consecutive steps.
+        window: the last losses before those that will be counted, at most `SPIKE_WINDOW` of them.
     """
-    losses = np.asarray(losses, np.float64)
-    if len(losses) <= SPIKE_WINDOW:
-        return 0
-    before = np.lib.stride_tricks.sliding_window_view(losses, SPIKE_WINDOW)[:-1].mean(axis=1)
-    return int((losses[SPIKE_WINDOW:] > before + SPIKE_HEIGHT).sum())
+
+    def __init__(self, window: Sequence[float] = ()):
+        self.window = list(window)
+
+    def count(self, losses: Sequence[float]) -> int:
+        """Returns how many of the next losses of the run are spikes."""
+        losses = [*self.window, *losses]
+        self.window = losses[-SPIKE_WINDOW:]
+        if len(losses) <= SPIKE_WINDOW:
+            return 0
+        windows = np.lib.stride_tricks.sliding_window_view(np.array(losses), SPIKE_WINDOW)
+        return int((losses[SPIKE_WINDOW:] > windows[:-1].mean(axis=1) + SPIKE_HEIGHT).sum())
 
 
 class _Average:

@@ -39,7 +39,7 @@ class Scale:
             the paper, `images_per_label` here.
         learning_rate: at the first step; it decays exponentially.
         learning_rate_decay: factor between the first and the last step.
-        rms_momentum, rms_epsilon: RMSProp's.
+        rms_rho, rms_momentum, rms_epsilon: RMSProp's.
         alpha, epsilon: of the normalization, 1 - `momentum` and what is added to the variance.
         averaging: decay per step of the exponential moving average of all weights; at step t it is
             at most (1 + t) / (10 + t).
@@ -70,6 +70,7 @@ class Scale:
     modules: int = 0
     stem_stride: int = 1
     image_size: int | None = None
+    rms_rho: float = 0.9
     rms_momentum: float = 0.9
     rms_epsilon: float = 1e-3
     alpha: float = 0.01
@@ -107,7 +108,7 @@ DIGITS = Scale(
     learning_rate=0.01,
     learning_rate_decay=0.1,
     evaluate_every=25,
-    evaluation_images=1000,
+    evaluation_images=2000,
     studies=(Study("paper", "the paper's arms", PAPER, (0, 1, 2)),),
     alpha=0.1,
     averaging=0.95,
@@ -160,7 +161,10 @@ TINY_IMAGENET = Scale(
         "With 8 minibatches a step the gradient suffers too from non-i.i.d. sampling. The shuffled "
         "arms get the same 256 images a step, dealt out anew before they are normalized: what they "
         "lose is the gradient's, the rest is the normalization's.",
+        "alpha is 0.1, not 0.01: averages over 100 steps would look back a twelfth of the run, the "
+        "paper's look back a thousandth of theirs.",
     ),
+    alpha=0.1,
     flip=True,
     shift=4,
     padding="reflect",
@@ -245,8 +249,11 @@ TEST_TIME = _test_time(
 TEST_TIME_TINY_IMAGENET = _test_time(
     TINY_IMAGENET,
     "test_time_tiny_imagenet",
-    "200 classes at 32x32; population statistics are those of 20,000 of the 100,000 training "
-    "images, without augmentation.",
+    "200 classes at 32x32, images as they are, not augmented; population statistics are those of "
+    "20,000 of the 100,000 training images.",
+    evaluate_every=120,
+    flip=False,
+    shift=0,
 )
 
 SCALES = (SMOKE, DIGITS, TINY_IMAGENET, IMAGENET, TEST_TIME, TEST_TIME_TINY_IMAGENET)

@@ -41,11 +41,11 @@ def progress(store: Store, run: Run) -> Progress:
         step, seconds = result["curve"][-1]["step"], result["wall_time_s"]
         return Progress(result["status"], step, seconds, core_hours(result))
     lock = store.try_lock(run)
+    if lock is not None:
+        lock.release()
     saved = store.checkpoint(run)
     notes = saved[0] if saved else {"step": 0, "wall_time_s": 0.0}
     state = "running" if lock is None else "interrupted" if saved else "to do"
-    if lock is not None:
-        lock.release()
     return Progress(state, notes["step"], notes["wall_time_s"])
 
 

@@ -33,6 +33,10 @@ class Store:
         """Where the result of a run is, or will be."""
         return self.root / "runs" / run.scale.name / f"{run.id}.json"
 
+    def checkpoint_path(self, run: Run) -> Path:
+        """Where the checkpoint of a run is, or will be."""
+        return self._state_path(run, "npz")
+
     def _state_path(self, run, ending):
         return self.root / "checkpoints" / run.scale.name / f"{run.id}.{ending}"
 
@@ -62,7 +66,7 @@ class Store:
                 "replaced: move that file away first."
             )
         write_text(path, json.dumps(result, indent=1) + "\n")
-        self._state_path(run, "npz").unlink(missing_ok=True)
+        self.checkpoint_path(run).unlink(missing_ok=True)
 
     def checkpoint(self, run: Run) -> tuple[dict, dict[str, np.ndarray]] | None:
         """Returns the notes and arrays of a run's checkpoint, or `None` if it has none.
@@ -70,11 +74,12 @@ class Store:
         Raises:
             ValueError: if the checkpoint was made with another configuration.
         """
-        path = self._state_path(run, "npz")
-        if not path.exists():
+        path = self.checkpoint_path(run)
+        try:
+            with np.load(path) as saved:
+                arrays = dict(saved)
+        except FileNotFoundError:  # there was none, or the run ended just now
             return None
-        with np.load(path) as saved:
-            arrays = dict(saved)
         notes = json.loads(arrays.pop("notes").item())
         self._check_config(run, notes["config"], path)
         return notes, arrays
@@ -82,7 +87,7 @@ class Store:
     def write_checkpoint(self, run: Run, notes: dict, arrays: dict[str, np.ndarray]) -> None:
         """Writes a checkpoint over the last one: at any time one of the two is whole."""
         notes = json.dumps({**notes, "config": run.config()})
-        with _replacing(self._state_path(run, "npz")) as file:
+        with _replacing(self.checkpoint_path(run)) as file:
             np.savez(file, notes=np.array(notes), **arrays)
 
     def try_lock(self, run: Run) -> filelock.FileLock | None:
@@ -94,7 +99,7 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(path)
         try:
-            return lock.acquire(timeout=0).lock
+            return lock.acquire(timeout=1).lock  # `status` holds it for an instant
         except filelock.Timeout:
             return None
 

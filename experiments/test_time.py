@@ -71,7 +71,7 @@ class Measurements:
 
         network = partial(models.of_arm, arm, scale, source, alpha=1.0)
 
-        images = evaluation.spread_indices(len(source.train), POPULATION)
+        images = evaluation.sample_indices(len(source.train), POPULATION)
         images = np.random.default_rng(0).permutation(images)  # minibatches of them are i.i.d.
         self._population = scaled(source.train.images(images))
         whole = network(kind="bn", group=len(images))
@@ -212,7 +212,7 @@ class Measurements:
         trainable, non_trainable = weights
         variables = self._trainer.model.non_trainable_variables
         split = self._trainer.source.validation
-        chosen = evaluation.spread_indices(len(split), IMAGES)
+        chosen = evaluation.sample_indices(len(split), IMAGES)
         images, labels = scaled(split.images(chosen)), split.labels[chosen]
         running = self._pairs(non_trainable, variables, self.layers)
         population = self._statistics_of(self._population, trainable)

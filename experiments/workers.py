@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import sys
 
 from tqdm import tqdm
 
@@ -100,6 +101,9 @@ def _train_arm(runs, messages, store, data_dir):
                 trainer = trainer or Trainer(scale, run.arm, source)
 
                 def progress(run, step):
+                    # However the command ended, nobody is left to be told.
+                    if not multiprocessing.parent_process().is_alive():
+                        sys.exit("The command that started this run is gone.")
                     messages.put(("step", run, step))
 
                 result = trainer.run(run.seed, store, progress)

@@ -38,16 +38,18 @@ def gap(first: str, second: str, measure: str = VALIDATION) -> Callable[[Scale, 
 def steps_saved(scale: Scale, fast: str = "brn-4", slow: str = "bn-4") -> pd.Series:
     """By seed, how many steps before the end `fast` first reaches the final accuracy of `slow`.
 
-    0 for a run that never does, and for one that diverged, whatever it had reached.
+    For a run that never does, and for one that diverged, whatever it had reached, it is minus the
+    steps between two evaluations: later than the end.
     """
     values, saved = scale.values(fast), {}
+    never = -int(values["step"].min()) if len(values) else 0
     for seed, target in finals(scale, slow).items():
         run = values[values["seed"] == seed]
         if seed in scale.diverged(fast):
-            saved[seed] = 0
+            saved[seed] = never
         elif len(run):
             step = steps_to_reach(run["step"], run["value"], target)
-            saved[seed] = scale.total_steps - (scale.total_steps if step is None else step)
+            saved[seed] = never if step is None else scale.total_steps - step
     return pd.Series(saved, dtype=float)
 
 
@@ -184,6 +186,7 @@ CLAIMS = (
         needs_damage=True,
     ),
     _difference("C8b", "and stay below BN-32", "bn-32", "bn-halves{}"),
+    _difference("C8c", "and that by their normalization", "bn-shuffled{}", "bn-halves{}"),
     _difference(
         "C9a", "BRN on non-i.i.d. minibatches is as good as on i.i.d. ones", "brn-noniid{}",
         "brn-32", -1,

@@ -22,9 +22,12 @@ def test_accuracy_counts_the_images_asked_for():
     assert evaluation.accuracy_percent(logits, None, SPLIT, np.repeat(0, 1200)) == 100
 
 
-def test_indices_spread_evenly_or_are_all():
-    np.testing.assert_array_equal(evaluation.spread_indices(10, 5), [0, 2, 4, 6, 8])
-    np.testing.assert_array_equal(evaluation.spread_indices(3, 5), [0, 1, 2])
+def test_a_sample_is_always_the_same_and_has_all_labels():
+    chosen = evaluation.sample_indices(20_000, 2000)
+    assert len(set(chosen)) == 2000
+    assert set(np.bincount(chosen % 100, minlength=100) > 5) == {True}  # labels in turns
+    np.testing.assert_array_equal(chosen, evaluation.sample_indices(20_000, 2000))
+    np.testing.assert_array_equal(evaluation.sample_indices(3, 5), [0, 1, 2])
 
 
 def test_structured_minibatches_are_pairs_and_fill_the_number():

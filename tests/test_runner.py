@@ -41,6 +41,7 @@ def test_a_run_records_what_made_it_and_its_curve(trainer, tmp_path):
     assert result["status"] == "finished"
     assert result["config"] == run.config()
     assert result["environment"]["backend"] == keras.config.backend()
+    assert result["resumed_with"] == []
     assert result["parameters"] == trainer.model.count_params()
     assert [point["step"] for point in result["curve"]] == [2, 4, 6]
     assert all(0 <= p["validation_accuracy_percent"] <= 100 for p in result["curve"])
@@ -67,6 +68,26 @@ def test_an_interrupted_run_ends_with_the_same_weights(trainer, tmp_path):
     assert resumed["curve"] == whole["curve"]
     for value, other in zip(weights(trainer), expected, strict=True):
         np.testing.assert_array_equal(value, other)
+
+
+def test_a_run_goes_on_with_its_backend_only_and_says_what_it_was_resumed_with(
+    trainer, tmp_path, monkeypatch
+):
+    def interrupt(run, step):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    store = Store(tmp_path)
+    here = runner.environment()
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(1, store, interrupt)
+    monkeypatch.setattr(runner, "environment", lambda: here | {"backend": "other"})
+    with pytest.raises(ValueError, match="now KERAS_BACKEND=other"):
+        trainer.run(1, store)
+    monkeypatch.setattr(runner, "environment", lambda: here | {"device": "another"})
+    result = trainer.run(1, store)
+    assert result["environment"] == here
+    assert result["resumed_with"] == [here | {"device": "another"}]
 
 
 def test_seeds_differ_and_arms_start_alike(source, trainer):
@@ -98,9 +119,21 @@ def test_divergence_ends_the_run_and_is_recorded(source, tmp_path):
 
 def test_spikes_are_counted_against_the_steps_before():
     calm = [1.0] * 60
-    assert runner.count_spikes(calm) == 0
-    assert runner.count_spikes([*calm, 1.6, 1.0, 1.4]) == 1
-    assert runner.count_spikes([9.0, *calm[:10]]) == 0  # no window before it
+    assert runner.Spikes().count(calm) == 0
+    assert runner.Spikes().count([*calm, 1.6, 1.0, 1.4]) == 1
+    assert runner.Spikes().count([9.0, *calm[:10]]) == 0  # no window before it
+
+
+@pytest.mark.parametrize("piece", [1, 20, 70])
+def test_spikes_are_the_same_however_the_run_is_cut(rng, piece):
+    losses = rng.exponential(0.4, 200).tolist()
+    whole, spikes = runner.Spikes().count(losses), runner.Spikes()
+    assert whole > 10
+    counted = 0
+    for start in range(0, len(losses), piece):
+        spikes = runner.Spikes(spikes.window)  # as a resumed run does
+        counted += spikes.count(losses[start : start + piece])
+    assert counted == whole
 
 
 def test_the_average_moves_by_its_formula():
@@ -120,13 +153,12 @@ def test_the_average_takes_all_weights(trainer):
     average = runner._Average(trainer.model, decay=0.5)
     names = [w.name for w in trainer.model.non_trainable_variables]
     assert {"moving_mean", "moving_stddev", "step"} <= set(names)
-    statistics = dict(zip(names, average.weights[1], strict=True))
+    before = [value.copy() for value in average.weights[1]]
     for variable in trainer.model.non_trainable_variables:
         variable.assign(variable + 2)
     average.update(step=100)
-    after = dict(zip(names, average.weights[1], strict=True))
-    np.testing.assert_allclose(after["moving_mean"], statistics["moving_mean"] + 0)
-    assert after["step"] == 2
+    for name, old, new in zip(names, before, average.weights[1], strict=True):
+        np.testing.assert_allclose(new, old + (2 if name == "step" else 1), rtol=1e-6)
 
 
 def test_last_minibatch_forgets_the_ones_before():
