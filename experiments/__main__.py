@@ -115,6 +115,9 @@ def _run(options):
     print(f"{options.scale}: {len(runs)} runs; {before} had ended before; now: {now or 'none'}")
     if "busy" in counts:
         print("Busy runs are being trained by another command: see `status`.")
+    from experiments.status import summary
+
+    print("\n".join(summary(Store(options.results), runs)))
     return 0
 
 
@@ -131,6 +134,9 @@ def _collect(options):
     store = Store(options.results)
     found, missing = collect(store, _selected(options))
     print(f"{store.root / options.scale}.csv: {found} runs")
+    left_out = len(grid.runs(options.scale)) - len(_selected(options))
+    if left_out > 0:
+        print(f"{left_out} more runs of the scale were not asked for: they are not in the table.")
     for run_id in missing:
         print(f"missing: {run_id}", file=sys.stderr)
     return 1 if missing else 0

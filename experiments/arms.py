@@ -65,7 +65,7 @@ PAPER = (
     Arm("bn-4", "bn", 4, "iid", "4.2", 2, "BN, microbatches of 4"),
     Arm("brn-4", "brn", 4, "iid", "4.2", 2, "BRN, microbatches of 4"),
     Arm("bn-noniid", "bn", 32, "adjacent", "4.3", 3, "BN, non-i.i.d.", minibatch_statistics=True),
-    Arm("bn-halves", "bn", 16, "apart", "4.3", 3, "BN, non-i.i.d., pairs in different halves"),
+    Arm("bn-halves", "bn", 16, "apart", "4.3", 3, "BN, non-i.i.d., normalized in halves"),
     Arm("brn-noniid", "brn", 32, "adjacent", "4.3", 3, "BRN, non-i.i.d."),
 )
 """The training runs of the paper; one of them is evaluated in three ways."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-EPOCHS, DRAWS, AUGMENTATION = range(3)
+EPOCHS, DRAWS, AUGMENTATION, CORRUPTION = range(4)
 """What a random stream is for: streams of different purposes are independent of each other."""
 
 ARRANGEMENTS = ("adjacent", "apart", "shuffled")
@@ -32,7 +32,7 @@ def generator(seed: int, purpose: int, index: int) -> np.random.Generator:
 
     Args:
         seed: the run's seed, a whole number from 0.
-        purpose: `EPOCHS`, `DRAWS` or `AUGMENTATION`.
+        purpose: `EPOCHS`, `DRAWS`, `AUGMENTATION` or `CORRUPTION`.
         index: the step, or the epoch, a whole number from 0.
 
     Returns:

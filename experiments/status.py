@@ -70,6 +70,11 @@ def describe(store: Store, runs: list[Run], verbose: bool = False) -> str:
     return "\n".join([*lines, *_summary(scale, states)])
 
 
+def summary(store: Store, runs: list[Run]) -> list[str]:
+    """Returns how many of the runs of one scale have ended, and what they and the rest cost."""
+    return list(_summary(runs[0].scale, {run: progress(store, run) for run in runs}))
+
+
 def _describe_run(run, at):
     if at.state in ENDED or not at.step:
         return at.state

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments import evaluation, models
 from experiments.augmentation import scale as scaled
-from experiments.sampling import generator
+from experiments.sampling import CORRUPTION, generator
 from experiments.scales import MINIBATCH
 
 ALPHAS = (0.3, 0.1, 0.03, 0.01, 0.003)
@@ -252,9 +252,9 @@ class Measurements:
         return found
 
     def _corrupted(self, trainable, images, labels, running, seed, order):
-        noise = generator(seed, 3, 0).standard_normal(images.shape, np.float32)
+        noise = generator(seed, CORRUPTION, 0).standard_normal(images.shape, np.float32)
         sets = {name: corrupt(images, noise) for name, corrupt in CORRUPTIONS.items()}
-        # Every image of a minibatch with another of the corruptions.
+        # Dealt out later in random order: a quarter of each, on average.
         which = np.arange(len(images)) % (len(_STRONGEST) + 1)
         mixed = np.stack([sets[name] for name in ("clean", *_STRONGEST)])
         sets["mixed"] = mixed[which, np.arange(len(images))]

@@ -24,8 +24,12 @@ from paper_figures.statistics import (
 SUBJECTS = {
     1: "Batch Norm and Batch Renorm on i.i.d. minibatches of 32 (section 4.1)",
     2: "Batch Norm and Batch Renorm, minibatches normalized in microbatches of 4 (section 4.2)",
-    3: "Non-i.i.d. minibatches, made of pairs of images with one label (section 4.3)",
+    3: "Non-i.i.d. minibatches, {}, labels x images of each (section 4.3)",
 }
+CROSS = (
+    "; a thin line shows such a run up to the cross where it ends, and from there on the mean is "
+    "that of the other runs"
+)
 THIN = (
     "Thin lines: the same images, shuffled over the step's minibatches before they are normalized."
 )
@@ -62,12 +66,13 @@ def caption(number: int, scale: Scale, structure: str = OWN) -> str:
     """Describe a figure: subject, both panels, n, diverged runs, differences of protocol."""
     missing = _missing(number, scale, structure)
     arms = dict.fromkeys(curve.arm for curve in drawn_curves(number, scale, structure))
+    subject = SUBJECTS[number].format(scale.structures[structure])
     sentences = [
-        f"{title(number, scale, structure)}. {SUBJECTS[number]}: top-1 accuracy during training.",
+        f"{title(number, scale, structure)}. {subject}: top-1 accuracy during training.",
         f"Ours, scale {scale.name} ({scale.manifest['title']}, {scale.total_steps:,} steps): "
         f"{describe_n(number, scale, structure)}.",
         *([f"Not finished, so not in it: {describe_runs(missing)}."] if missing else []),
-        *describe_diverged(scale, arms),
+        *describe_diverged(scale, arms, CROSS),
         f"The paper's: read off its figure, over the {PAPER_STEPS[number] // 1000}k steps of "
         "its axis; it gives no number of runs. The y axes differ.",
         *([THIN] if any("shuffled" in arm for arm in arms) else []),
@@ -165,12 +170,9 @@ def _name(arm, measure=VALIDATION):
     return arm + evaluation.get(measure, "")
 
 
-def describe_diverged(scale: Scale, arms: Iterable[str]) -> list[str]:
-    """Say which runs of these arms diverged and how that is drawn: one sentence, or none."""
+def describe_diverged(scale: Scale, arms: Iterable[str], shown: str = "") -> list[str]:
+    """Say which runs of these arms diverged, and how that is shown: one sentence, or none."""
     diverged = {arm: scale.diverged(arm) for arm in arms if scale.diverged(arm)}
     if not diverged:
         return []
-    return [
-        f"Diverged: {describe_runs(diverged)}; a thin line shows such a run up to the cross where "
-        "it ends, and from there on the mean is that of the other runs."
-    ]
+    return [f"Diverged: {describe_runs(diverged)}{shown}."]

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 
-from paper_figures.captions import THIN, describe_diverged, evidence, points
+from paper_figures.captions import CROSS, THIN, describe_diverged, evidence, points
 from paper_figures.criteria import CHANCE, SPIKES, finals, spikes
 from paper_figures.figures import (
     COLOURS,
@@ -49,6 +49,7 @@ class Extension:
         note: More of the caption.
         keep: Which of the study's arms it shows, from what the manifest says of an arm.
         measure: What it shows.
+        over_training: Whether it shows curves over training, on which divergence is a cross.
     """
 
     study: str
@@ -58,6 +59,7 @@ class Extension:
     note: str
     keep: Callable[[dict], bool] = lambda about: True
     measure: str = VALIDATION
+    over_training: bool = False
 
     def prepare(self, scale: Scale) -> tuple[Scale, list[str]] | None:
         """The scale with the study's seeds only, and the arms to show; `None` without the study."""
@@ -79,15 +81,16 @@ def left_out(name: str, scale: Scale, arms: list[str]) -> str | None:
 def caption(name: str, scale: Scale, arms: list[str]) -> str:
     """Describe an extension: subject, n, what is missing, diverged runs."""
     extension = EXTENSIONS[name]
-    seeds = scale.manifest["seeds"]
     missing = {arm: scale.missing[arm] for arm in arms if arm in scale.missing}
-    several = f"n = {len(seeds)} seeds, 95 % t intervals" if len(seeds) > 1 else "n = 1 seed"
+    counts = {scale.values(arm, extension.measure)["seed"].nunique() for arm in arms} - {0}
+    fewest = f"{min(counts)} to " if len(counts) > 1 else ""
+    several = f"n = {fewest}{max(counts)} seeds, 95 % t intervals" if counts != {1} else "n = 1"
     sentences = [
         f"{_title(name)}. {extension.title}. Scale {scale.name} ({scale.manifest['title']}, "
         f"{scale.total_steps:,} steps), {several}.",
         *([f"Not finished, so not in it: {describe_runs(missing)}."] if missing else []),
         extension.note,
-        *describe_diverged(scale, arms),
+        *describe_diverged(scale, arms, CROSS if extension.over_training else ""),
     ]
     return " ".join(sentences)
 
@@ -178,6 +181,7 @@ def _sweep_finding(setting, name):
             if {"bn", "brn"} <= set(kinds):
                 found.append(f"{name(at)}: {_compare(scale, kinds['brn'], kinds['bn'])}")
         others = [arm for arm in arms if scale.arms[arm]["normalization"] == "gn"]
+        others = [arm for arm in others if _end(scale, arm).n]
         found += [f"{arm} ends at {show_estimate(_end(scale, arm))} %" for arm in others]
         return found
 
@@ -347,6 +351,7 @@ EXTENSIONS = {
         _bounds,
         _bounds_finding,
         "Differences are those of accuracies at the end.",
+        over_training=True,
     ),
     "high_rate": Extension(
         "high-rate",
@@ -355,6 +360,7 @@ EXTENSIONS = {
         _spikes_finding,
         "A spike is a step whose training loss is more than 0.5 above the mean of the 50 before; a "
         "run that diverged has one more than any other.",
+        over_training=True,
     ),
     "clipping": Extension(
         "paper",
@@ -364,6 +370,7 @@ EXTENSIONS = {
         f"Below, each layer of {LAYERS_OF}, in the order of the calls, the mean over the seeds.",
         lambda about: about["normalization"] == "brn" and about["sampling"] != "shuffled",
         CLIPPED[0],
+        over_training=True,
     ),
     "alpha": Extension(
         "alpha",

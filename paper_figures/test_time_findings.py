@@ -116,11 +116,11 @@ def find_averages(scale: Scale) -> str:
             _value(scale, arm, f"accuracy_{kind}_percent")
             for kind in ("running", "population", "test_set")
         )
-        as_good = [
-            int(size)
-            for size in sizes
-            if _gap(scale, arm, f"minibatch_{int(size):03}", "running").high >= 0
-        ]
+        as_good = []  # sizes from which on no larger one is worse
+        for size in sorted(map(int, sizes), reverse=True):
+            if not _gap(scale, arm, f"minibatch_{size:03}", "running").high >= 0:
+                break
+            as_good.insert(0, size)
         small = ", ".join(
             f"{_value(scale, arm, f'accuracy_minibatch_{size:03}_percent')} % with {size}"
             for size in (1, 4, 32, 512)

@@ -23,6 +23,8 @@ def results(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert "smoke-bn-32-s0: finished" in done.stdout + done.stderr
     assert "now: 2 finished" in done.stdout
+    assert "smoke: 2 of 2 runs have ended, 0 of them diverged" in done.stdout
+    assert "core-hours spent on them" in done.stdout
     return folder
 
 
@@ -47,6 +49,7 @@ def test_status_tells_what_is_done_and_what_remains(results, capsys):
 
 def test_collect_writes_one_tidy_table_and_its_manifest(results, capsys):
     assert main(["collect", *ARMS, "--results", str(results)]) == 0
+    assert "12 more runs of the scale were not asked for" in capsys.readouterr().out
     table = pd.read_csv(results / "smoke.csv")
     assert set(table["run"]) == {"smoke-bn-32-s0", "smoke-brn-4-s0"}
     assert table.groupby(["run", "step", "measure"]).size().eq(1).all()
