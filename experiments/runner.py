@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 import brn
+from brn.compilation import compiled
 from experiments import evaluation, models, test_time
 from experiments.arms import Arm
 from experiments.augmentation import Augmentation
@@ -216,7 +217,7 @@ class _Course(keras.callbacks.Callback):
         states = {
             "model": _values(model.variables),
             "optimizer": _values(model.optimizer.variables),
-            "average": [*self._average.weights[0], *self._average.weights[1]],
+            "average": [value for part in self._average.weights for value in part],
             "measurements": self._measurements.averages if self._measurements else [],
         }
         arrays = {f"{kind}_{i}": v for kind, vs in states.items() for i, v in enumerate(vs)}
@@ -311,20 +312,34 @@ class _Average:
     def __init__(self, model, decay):
         self._parts = (model.trainable_variables, model.non_trainable_variables)
         self._decay = decay
-        self.weights = tuple([value.copy() for value in _values(part)] for part in self._parts)
+        self._move = compiled(_moved_averages)
+        self.restore([value for part in self._parts for value in _values(part)])
 
     def update(self, step):
         keep = np.float32(1 - min(self._decay, (1 + step) / (10 + step)))
-        for part, averages in zip(self._parts, self.weights, strict=True):
-            for i, value in enumerate(_values(part)):
-                if value.dtype.kind == "f":
-                    averages[i] += keep * (value - averages[i])
-                else:
-                    averages[i] = value
+        values = [[variable.value for variable in part] for part in self._parts]
+        self._averages = self._move(keep, self._averages, values)
+
+    @property
+    def weights(self):
+        """The averages of the trainable and of the non-trainable variables, as arrays."""
+        return tuple([keras.ops.convert_to_numpy(a) for a in part] for part in self._averages)
 
     def restore(self, values):
-        trainable = len(self.weights[0])
-        self.weights = (values[:trainable], values[trainable:])
+        tensors = [keras.ops.convert_to_tensor(value.copy()) for value in values]
+        trainable = len(self._parts[0])
+        self._averages = [tensors[:trainable], tensors[trainable:]]
+
+
+def _moved_averages(keep, averages, values):
+    def moved(average, value):
+        whole = keras.backend.is_int_dtype(average.dtype)
+        return average + (value - average if whole else keep * (value - average))
+
+    return [
+        [moved(*pair) for pair in zip(*part, strict=True)]
+        for part in zip(averages, values, strict=True)
+    ]
 
 
 class LastMinibatch(keras.metrics.Metric):

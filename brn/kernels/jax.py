@@ -58,9 +58,9 @@ def moments(x: Tensor) -> Moments:
     count = elements * rest
 
     longer = axes[0] if elements >= rest else axes[-1]
-    near = jnp.mean(
-        lax.slice_in_dim(x, 0, max(1, x.shape[longer] // _SAMPLE), axis=longer), axes, keepdims=True
-    )
+    sample = lax.slice_in_dim(x, 0, max(1, x.shape[longer] // _SAMPLE), axis=longer)
+    # Behind `_own`: XLA would subtract a mean that is a product in one operation, unrounded.
+    near = _own(jnp.mean(sample, axes, keepdims=True), 1)
     distance = total(x - near) / count
     center = near + distance
     offset = (near - center) + distance
