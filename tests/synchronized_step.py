@@ -48,23 +48,22 @@ def fitted(layer, **compile_options):
     return statistics(layer)
 
 
-def tensorflow():
-    return {
-        mode: [mirrored(synchronized, i) for i in range(2)] for mode, synchronized in MODES.items()
-    }
-
-
-def mirrored(synchronized, index):
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-        return fitted(layers(synchronized)[index])
-
-
-def jax():
-    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+def all_fitted():
     return {
         mode: [fitted(layer) for layer in layers(synchronized)]
         for mode, synchronized in MODES.items()
     }
+
+
+def tensorflow():
+    # One strategy for all: those of several would mix up their collective operations.
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        return all_fitted()
+
+
+def jax():
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    return all_fitted()
 
 
 def torch_process(rank, folder, results):
