@@ -92,7 +92,7 @@ def torch():
     results = context.Queue()
     with tempfile.TemporaryDirectory() as folder:
         processes = multiprocessing.spawn(torch_process, (folder, results), nprocs=2, join=False)
-        got = [results.get(timeout=120) for _ in range(4 * len(MODES))]
+        got = [results.get(timeout=600) for _ in range(4 * len(MODES))]
         while not processes.join():
             pass
     got.sort(key=lambda found: found[0])
