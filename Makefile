@@ -69,10 +69,12 @@ $(BACKENDS:%=benchmark-%): benchmark-%: .venv/test-%
 docs: .venv/docs
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
 
+# Tests marked `any_backend` do not depend on the backend: they run on the first of BACKENDS only.
+
 test: $(BACKENDS:%=test-%) docs
 
 $(BACKENDS:%=test-%): test-%: .venv/test-%
-	KERAS_BACKEND=$* $(BIN)/python -m pytest
+	KERAS_BACKEND=$* $(BIN)/python -m pytest $(if $(filter-out $(firstword $(BACKENDS)),$*),-m "not slow and not any_backend")
 
 lint: .venv/test-tensorflow
 	$(BIN)/ruff check

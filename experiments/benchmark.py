@@ -169,7 +169,9 @@ def time_growth(results: Results, batches, channels, rounds: int) -> None:
         results.add_times(_name(shape), take_turns(benchmark_subjects.few(shape), rounds))
 
 
-def time_steps(results: Results, rounds: int, network: str, images: int, image_shape) -> float:
+def time_steps(
+    results: Results, rounds: int, network: str, images: int, image_shape, **size
+) -> float:
     """Times training steps of a network; returns images a second with our BRN."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(images, *image_shape)).astype("float32")
@@ -181,7 +183,7 @@ def time_steps(results: Results, rounds: int, network: str, images: int, image_s
     }
     functions = {}
     for what, make in makers.items():
-        model = _network(network, image_shape, make)
+        model = _network(network, image_shape, make, **size)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.SGD(0.01), loss)
         functions[what, network] = lambda model=model: model.train_on_batch(x, y)
@@ -192,9 +194,9 @@ def time_steps(results: Results, rounds: int, network: str, images: int, image_s
     return images / float(np.median(times["step, brn", network]))
 
 
-def _network(network, image_shape, make):
+def _network(network, image_shape, make, **size):
     if network != "resnet50":
-        return models.build(network, image_shape, CLASSES, lambda: make(scale=False))
+        return models.build(network, image_shape, CLASSES, lambda: make(scale=False), **size)
     resnet = keras.applications.ResNet50(
         weights=None, input_shape=image_shape, classes=CLASSES, classifier_activation=None
     )
@@ -256,8 +258,8 @@ def run(folder: str | Path, rounds: int = 31, quick: bool = False, gpu: bool = F
     if quick:
         time_layers(results, [(4, 2, 2, 3), (128, 3)], "float32", 2)
         time_parts(results, (8, 2, 2, 3), 2)
-        time_growth(results, [4], [3], 2)
-        consumed = time_steps(results, 2, "inception_small", 4, (8, 8, 1))
+        time_growth(results, [], [3], 2)
+        consumed = time_steps(results, 2, "inception_small", 4, (8, 8, 1), width=2, modules=1)
         time_pipeline(results, consumed, 2)
         measure_memory(results, (16, 16, 16, 3))
     else:

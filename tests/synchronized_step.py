@@ -1,4 +1,5 @@
-"""One training step on two devices or processes; prints the moving statistics of each layer.
+"""One training step on two devices or processes; prints the moving statistics of each layer,
+with synchronized statistics and without.
 
 Run by `test_synchronized.py` in a process of its own: a backend fixes its devices when it starts.
 The batch is 0, 1, 2, 3: the first half has mean 0.5, the second 2.5, all of it 1.5.
@@ -6,7 +7,6 @@ The batch is 0, 1, 2, 3: the first half has mean 0.5, the second 2.5, all of it 
 
 import json
 import os
-import sys
 
 BACKEND = os.environ["KERAS_BACKEND"]
 if BACKEND == "jax":
@@ -24,6 +24,7 @@ import numpy as np
 import brn
 
 BATCH = np.arange(4, dtype="float32").reshape(4, 1)
+MODES = {"synchronized": True, "local": False}
 
 
 def layers(synchronized):
@@ -47,35 +48,42 @@ def fitted(layer, **compile_options):
     return statistics(layer)
 
 
-def tensorflow(synchronized):
-    results = []
-    for index in range(2):
-        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-            results.append(fitted(layers(synchronized)[index]))
-    return results
+def all_fitted():
+    return {
+        mode: [fitted(layer) for layer in layers(synchronized)]
+        for mode, synchronized in MODES.items()
+    }
 
 
-def jax(synchronized):
+def tensorflow():
+    # One strategy for all: those of several would mix up their collective operations.
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        return all_fitted()
+
+
+def jax():
     keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
-    return [fitted(layer) for layer in layers(synchronized)]
+    return all_fitted()
 
 
-def torch_process(rank, synchronized, folder, results):
+def torch_process(rank, folder, results):
     import torch
 
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
     )
     half = torch.tensor(BATCH[2 * rank : 2 * rank + 2], requires_grad=True)
-    for layer in layers(synchronized):
-        outputs = layer(half, training=True)
-        (outputs**3).sum().backward()
-        results.put((rank, {**statistics(layer), "dx": half.grad.numpy().ravel().tolist()}))
-        half.grad = None
+    for mode, synchronized in MODES.items():
+        for layer in layers(synchronized):
+            outputs = layer(half, training=True)
+            (outputs**3).sum().backward()
+            result = {**statistics(layer), "dx": half.grad.numpy().ravel().tolist()}
+            results.put((rank, mode, result))
+            half.grad = None
     torch.distributed.destroy_process_group()
 
 
-def torch(synchronized):
+def torch():
     import tempfile
 
     from torch import multiprocessing
@@ -83,13 +91,13 @@ def torch(synchronized):
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     with tempfile.TemporaryDirectory() as folder:
-        arguments = (synchronized, folder, results)
-        processes = multiprocessing.spawn(torch_process, arguments, nprocs=2, join=False)
-        got = [results.get(timeout=120) for _ in range(4)]
+        processes = multiprocessing.spawn(torch_process, (folder, results), nprocs=2, join=False)
+        got = [results.get(timeout=600) for _ in range(4 * len(MODES))]
         while not processes.join():
             pass
-    return [result for rank, result in sorted(got, key=lambda pair: pair[0])]
+    got.sort(key=lambda found: found[0])
+    return {mode: [result for _, its, result in got if its == mode] for mode in MODES}
 
 
 if __name__ == "__main__":
-    print(json.dumps(globals()[BACKEND](sys.argv[1] == "synchronized")))
+    print(json.dumps(globals()[BACKEND]()))

@@ -6,6 +6,8 @@ import pytest
 
 from experiments.augmentation import Augmentation, scale
 
+pytestmark = pytest.mark.any_backend
+
 IMAGE = np.arange(12, dtype=np.uint8).reshape(1, 3, 4, 1)
 """Three rows of four pixels, 0 to 11."""
 

@@ -12,6 +12,8 @@ from paper_figures.criteria import CLAIMS
 from paper_figures.load import MINIBATCH, TRAINING
 from paper_figures.statistics import Estimate
 
+pytestmark = pytest.mark.any_backend
+
 PROTOCOL = Path(__file__).parent.parent / "results" / "protocol-tiny-imagenet.md"
 
 

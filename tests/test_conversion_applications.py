@@ -58,6 +58,7 @@ def check(name, size):
     assert [weight.path for weight in back.weights] == [weight.path for weight in model.weights]
 
 
+@pytest.mark.any_backend
 def test_a_small_application():
     check("MobileNetV3Small", 32)
 

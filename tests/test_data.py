@@ -11,6 +11,8 @@ from PIL import Image
 from experiments.data import load, prepare
 from experiments.splits import MissingDataError
 
+pytestmark = pytest.mark.any_backend
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -3,6 +3,8 @@ import pytest
 
 from experiments.digits import digits
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture(scope="module")
 def single():

@@ -1,7 +1,6 @@
 """The code that README and documentation show runs as it stands."""
 
 import re
-import runpy
 from pathlib import Path
 
 import keras
@@ -11,13 +10,15 @@ import brn
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LONG = {"converting.md": pytest.mark.any_backend}
+"""What compiles a large network."""
 
 
 def blocks():
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         code = "".join(BLOCK.findall(page.read_text(encoding="utf-8")))
         if code:
-            yield pytest.param(code, id=page.name)
+            yield pytest.param(code, id=page.name, marks=LONG.get(page.name, ()))
 
 
 @pytest.mark.parametrize("code", list(blocks()))
@@ -26,14 +27,7 @@ def test_the_pages(code, tmp_path, monkeypatch):
     exec(code, {"brn": brn, "keras": keras})
 
 
-def test_a_schedule_of_your_own(capsys):
-    """From 1 to 3 and from 0 to 5, three quarters of the way."""
-    runpy.run_path(str(ROOT / "docs" / "recipes" / "own_schedule.py"))
-    trained, loaded = capsys.readouterr().out.splitlines()
-    assert trained == "after 20 steps: r_max 2.5, d_max 3.75"
-    assert loaded == "loaded: ByHalves(start=1.0, end=3.0, half=10) at step 20"
-
-
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     ("file", "pattern"), [("CITATION.cff", r"^version: (\S+)$"), ("CHANGELOG.md", r"^## (\S+) ")]
 )

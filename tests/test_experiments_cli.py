@@ -9,8 +9,11 @@ import time
 import pandas as pd
 import pytest
 
+from experiments import grid
 from experiments.__main__ import main
 from experiments.store import Store
+
+pytestmark = pytest.mark.any_backend
 
 ARMS = ("--scale", "smoke", "--arms", "bn-32,brn-4", "--seeds", "0")
 
@@ -123,20 +126,18 @@ def test_a_killed_command_goes_on_from_its_checkpoint(tmp_path):
     command = [sys.executable, "-m", "experiments", *arguments, "--results", str(tmp_path)]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     folder = tmp_path / "checkpoints" / "smoke"
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("*.npz")) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 600
+    while not list(folder.glob("*.npz")):
         assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     process.kill()
     process.wait()
     while _group_exists(process.pid):  # whoever trained for it ends soon, and frees the run
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert not list((tmp_path / "runs").rglob("*.json")) or process.returncode != 0
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     store = Store(tmp_path)
-    from experiments import grid
-
     for run in grid.runs("smoke", ["bn-noniid"], [0, 1]):
         assert [point["step"] for point in store.result(run)["curve"]] == [2, 4, 6]

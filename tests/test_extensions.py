@@ -8,6 +8,8 @@ from paper_figures import extensions, figures
 from paper_figures.criteria import SPIKES
 from paper_figures.load import VALIDATION
 
+pytestmark = pytest.mark.any_backend
+
 IID = {"sampling": "iid", "bounds": "paper", "changes": {}}
 BN, BRN = {**IID, "normalization": "bn"}, {**IID, "normalization": "brn"}
 

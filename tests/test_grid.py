@@ -9,6 +9,8 @@ import pytest
 
 from experiments import arms, grid, scales
 
+pytestmark = pytest.mark.any_backend
+
 PAPER = Path(__file__).parent.parent / "results" / "paper.csv"
 
 

@@ -51,12 +51,21 @@ def apply(kernel, rng, x, gamma, beta):
     return kernel.normalize(x, mu_B, sigma_B, r, d, gamma, beta)
 
 
+def at_once(function):
+    """On JAX, compiled: operation by operation, every shape would compile each one by itself."""
+    if BACKEND == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
 def gradients(function, values, argument=slice(None)):
     """The gradients of a scalar function of several tensors, differentiable themselves."""
     if BACKEND == "jax":
         import jax
 
-        return jax.grad(lambda values: function(*values))(list(values))[argument]
+        return at_once(jax.grad(lambda values: function(*values)))(list(values))[argument]
     if BACKEND == "torch":
         import torch
 
@@ -87,7 +96,7 @@ def both(rng, of_kernel):
 class TestAgainstThePlainFunctions:
     def test_moments(self, rng, shape):
         x = draw(rng, shape)[0]
-        fast, slow = (kernel.moments(tensor(x)) for kernel in (kernels.FAST, PLAIN))
+        fast, slow = (at_once(kernel.moments)(tensor(x)) for kernel in (kernels.FAST, PLAIN))
         assert_close(fast.mean - 0.5, slow.mean - 0.5)
         assert_close(fast.variance, slow.variance)
         assert_close(fast.mean - 0.0, x.mean((1, 3), keepdims=True))
@@ -95,9 +104,11 @@ class TestAgainstThePlainFunctions:
         assert set(numpy(slow.count).ravel()) == {shape[1] * shape[3]}
 
     @pytest.mark.parametrize("offset", [1e3, -1e6])
-    def test_means_far_from_zero(self, rng, shape, offset):
+    @pytest.mark.parametrize("compiled", [False, True] if BACKEND == "jax" else [False])
+    def test_means_far_from_zero(self, rng, shape, offset, compiled):
         x = (offset + rng.normal(size=shape)).astype("float32").astype("float64")
-        fast = kernels.FAST.moments(tensor(x))
+        moments = kernels.FAST.moments
+        fast = (at_once(moments) if compiled else moments)(tensor(x))
         np.testing.assert_allclose(
             numpy(fast.mean - offset), (x - offset).mean((1, 3), keepdims=True), atol=1e-5
         )
@@ -108,13 +119,13 @@ class TestAgainstThePlainFunctions:
         """Where the sums are shifted by a part of the values, this is the part that misleads."""
         x = np.zeros((1, 64, 2, 1))
         x[0, 0] = 1e4
-        fast = kernels.FAST.moments(tensor(x))
+        fast = at_once(kernels.FAST.moments)(tensor(x))
         np.testing.assert_allclose(numpy(fast.mean - 0.0), 1e4 / 64, rtol=1e-6)
         np.testing.assert_allclose(numpy(fast.variance), x.var((1, 3), keepdims=True), rtol=1e-5)
 
     def test_constant_channels_have_no_variance(self, shape):
         x = np.broadcast_to(np.resize([0.0, 7.0, -0.1, 1e6, 3.3], (shape[2], 1)), shape)
-        fast = kernels.FAST.moments(tensor(x))
+        fast = at_once(kernels.FAST.moments)(tensor(x))
         assert (numpy(fast.variance) >= 0).all()
         np.testing.assert_allclose(numpy(fast.variance), 0, atol=1e-12)
 
@@ -127,15 +138,22 @@ class TestAgainstThePlainFunctions:
 
     def test_output(self, rng, shape):
         values = [tensor(value) for value in draw(rng, shape)]
-        fast, slow = both(rng, lambda kernel, rng: apply(kernel, rng, *values))
-        assert_close(fast, slow)
+
+        def output(kernel, rng):
+            return at_once(functools.partial(apply, kernel, rng))(*values)
+
+        assert_close(*both(rng, output))
 
     def test_numbers_in_place_of_gamma_and_beta(self, rng, shape):
         x = tensor(draw(rng, shape)[0])
 
         def output(kernel, rng):
-            mu_B, variance_B, _ = kernel.moments(x)
-            return kernel.normalize(x, mu_B, ops.sqrt(variance_B + 1e-3), 1.0, 0.0, 1.0, 0.0)
+            @at_once
+            def run(x):
+                mu_B, variance_B, _ = kernel.moments(x)
+                return kernel.normalize(x, mu_B, ops.sqrt(variance_B + 1e-3), 1.0, 0.0, 1.0, 0.0)
+
+            return run(x)
 
         assert_close(*both(rng, output))
 
@@ -179,15 +197,16 @@ class TestAgainstThePlainFunctions:
 
         def derivative(kernel, rng):
             function = functools.partial(apply, kernel, rng)
-            return jax.jvp(function, values, tangents)[1]
+            return jax.jit(lambda v, t: jax.jvp(function, v, t)[1])(values, tangents)
 
         def of_two(kernel, rng):
             seed = rng.integers(1000)
-            return jax.vmap(
-                lambda *t: jax.jvp(
-                    lambda *v: apply(kernel, np.random.default_rng(seed), *v), values, list(t)
-                )[1]
-            )(*stacked)
+
+            def run(v, t):
+                function = functools.partial(apply, kernel, np.random.default_rng(seed))
+                return jax.jvp(function, v, t)[1]
+
+            return jax.jit(jax.vmap(run, in_axes=(None, 0)))(values, stacked)
 
         assert_close(*both(rng, derivative), rtol=1e-4)
         assert_close(*both(rng, of_two), rtol=1e-4)

@@ -7,6 +7,8 @@ import brn
 from brn.schedules import Constant
 from experiments import models
 
+pytestmark = pytest.mark.any_backend
+
 
 def make(kind="brn", group=4, bounds="paper"):
     return models.normalization(kind, group, 130, alpha=0.1, epsilon=0.01, bounds=bounds)

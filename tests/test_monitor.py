@@ -7,6 +7,8 @@ from brn.callbacks import QUANTITIES
 from experiments import monitor
 from paper_figures import monitor as drawing
 
+pytestmark = pytest.mark.any_backend
+
 
 def test_the_price_by_mental_arithmetic():
     """Of 2 ms a step, 8 ms once in a hundred is 4 %; the first three steps compile."""

@@ -18,6 +18,8 @@ from paper_figures.load import (
     load_scale,
 )
 
+pytestmark = pytest.mark.any_backend
+
 
 def change_csv(folder, change):
     path = folder / "made-up.csv"

@@ -9,6 +9,8 @@ from paper_figures import report, speed, tables
 from paper_figures.__main__ import write_speed
 from paper_figures.load import ResultsError, load_paper
 
+pytestmark = pytest.mark.any_backend
+
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {
     "backend": "jax",

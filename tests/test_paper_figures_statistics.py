@@ -15,6 +15,8 @@ from paper_figures.statistics import (
     steps_to_reach,
 )
 
+pytestmark = pytest.mark.any_backend
+
 T_1, T_2 = 12.7062, 4.30265  # the 97.5 % points of Student's t with 1 and 2 degrees of freedom
 
 

@@ -11,6 +11,8 @@ from paper_figures import test_time_findings as findings
 from paper_figures.load import Scale, load_scale
 from paper_figures.statistics import Estimate
 
+pytestmark = pytest.mark.any_backend
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

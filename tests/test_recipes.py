@@ -23,6 +23,14 @@ LONG = {
     "reinforcement_learning": "jax",
 }
 """What takes many seconds, and the backend that it is tried on."""
+SAYS = {
+    # From 1 to 3 and from 0 to 5, three quarters of the way.
+    "own_schedule": """\
+after 20 steps: r_max 2.5, d_max 3.75
+loaded: ByHalves(start=1.0, end=3.0, half=10) at step 20
+""",
+}
+"""What a recipe prints, where that is the same on every machine."""
 
 
 @pytest.fixture
@@ -44,7 +52,9 @@ def test_it_shows_what_it_says(path, capsys):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     runpy.run_path(str(path), run_name="__main__")
-    assert capsys.readouterr().out.strip()
+    said = capsys.readouterr().out
+    assert said.strip()
+    assert said == SAYS.get(name, said)
 
 
 def test_they_are_found():

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from reference import Reference
 
+pytestmark = pytest.mark.any_backend
+
 
 def a_reference(channels=2, **arguments):
     ones = np.ones(channels)

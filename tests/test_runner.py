@@ -23,6 +23,13 @@ def trainer(source):
     return runner.Trainer(scales.SMOKE, ARMS["brn-noniid"], source)
 
 
+@pytest.fixture(scope="module")
+def diverging(source):
+    """A trainer of another arm, with a learning rate that no run survives."""
+    scale = dataclasses.replace(scales.SMOKE, learning_rate=1e30, learning_rate_decay=1.0)
+    return runner.Trainer(scale, ARMS["bn-4"], source)
+
+
 def weights(trainer):
     return [np.array(keras.ops.convert_to_numpy(w.value)) for w in trainer.model.variables]
 
@@ -90,11 +97,10 @@ def test_a_run_goes_on_with_its_backend_only_and_says_what_it_was_resumed_with(
     assert result["resumed_with"] == [here | {"device": "another"}]
 
 
-def test_seeds_differ_and_arms_start_alike(source, trainer):
-    other = runner.Trainer(scales.SMOKE, ARMS["bn-4"], source)
-    for each in (trainer, other):
+def test_seeds_differ_and_arms_start_alike(trainer, diverging):
+    for each in (trainer, diverging):
         each._reset(0)
-    first, second = kernels(trainer), kernels(other)
+    first, second = kernels(trainer), kernels(diverging)
     for ours, others in zip(first, second, strict=True):
         np.testing.assert_array_equal(ours, others)
     trainer._reset(1)
@@ -108,15 +114,15 @@ def test_an_arm_trains_with_the_settings_it_changes(source):
     assert {x.momentum for x in model.layers if hasattr(x, "momentum")} == {0.5}
 
 
-def test_divergence_ends_the_run_and_is_recorded(source, tmp_path):
-    scale = dataclasses.replace(scales.SMOKE, learning_rate=1e30, learning_rate_decay=1.0)
-    result = runner.Trainer(scale, ARMS["bn-4"], source).run(0, Store(tmp_path))
+def test_divergence_ends_the_run_and_is_recorded(diverging, tmp_path):
+    result = diverging.run(0, Store(tmp_path))
     assert result["status"] == "diverged"
     last = result["curve"][-1]
     assert list(last) == ["step"]
-    assert last["step"] < scale.steps
+    assert last["step"] < scales.SMOKE.steps
 
 
+@pytest.mark.any_backend
 def test_spikes_are_counted_against_the_steps_before():
     calm = [1.0] * 60
     assert runner.Spikes().count(calm) == 0
@@ -124,6 +130,7 @@ def test_spikes_are_counted_against_the_steps_before():
     assert runner.Spikes().count([9.0, *calm[:10]]) == 0  # no window before it
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("piece", [1, 20, 70])
 def test_spikes_are_the_same_however_the_run_is_cut(rng, piece):
     losses = rng.exponential(0.4, 200).tolist()
@@ -168,6 +175,7 @@ def test_last_minibatch_forgets_the_ones_before():
     assert float(metric.result()) == 1.5
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["bn-halves", "bn-noniid", "brn-noniid"])
 def test_arms_that_sample_by_class_see_the_same_images(source, name):
     sampler = runner.sampler(scales.SMOKE, ARMS[name], source, seed=0)

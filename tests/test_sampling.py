@@ -11,6 +11,8 @@ from experiments.sampling import (
     generator,
 )
 
+pytestmark = pytest.mark.any_backend
+
 LABELS = np.repeat(np.arange(20), 5)[np.random.default_rng(1).permutation(100)]
 
 

@@ -14,6 +14,8 @@ from experiments.splits import (
     stored,
 )
 
+pytestmark = pytest.mark.any_backend
+
 
 def encoded(pixels):
     """An open file with the pixels as PNG, which keeps them exactly."""

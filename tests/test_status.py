@@ -6,6 +6,8 @@ from experiments import grid
 from experiments.status import Progress, describe, progress
 from experiments.store import Store
 
+pytestmark = pytest.mark.any_backend
+
 RUNS = grid.runs("tiny_imagenet")
 STEPS = RUNS[0].scale.steps
 

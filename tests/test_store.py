@@ -10,6 +10,8 @@ import pytest
 from experiments import grid, scales
 from experiments.store import Store, write_text
 
+pytestmark = pytest.mark.any_backend
+
 RUN = grid.runs("smoke", ["bn-4"], [0])[0]
 OTHER = dataclasses.replace(RUN, scale=dataclasses.replace(scales.SMOKE, learning_rate=0.5))
 

@@ -11,8 +11,6 @@ import keras
 import numpy as np
 import pytest
 
-import brn
-
 BACKEND = keras.config.backend()
 SCRIPT = Path(__file__).parent / "synchronized_step.py"
 WHOLE = [
@@ -22,10 +20,11 @@ WHOLE = [
 
 
 @functools.cache
-def step(mode):
+def steps():
+    """What the script prints: mode -> a result for each layer, of each replica on PyTorch."""
     root = str(SCRIPT.parent.parent)
     done = subprocess.run(
-        [sys.executable, SCRIPT, mode],
+        [sys.executable, SCRIPT],
         capture_output=True,
         text=True,
         cwd=root,
@@ -41,7 +40,7 @@ def without_gradient(results):
 
 def test_synchronized_statistics_are_those_of_the_whole_batch():
     replicas = 2 if BACKEND == "torch" else 1
-    assert without_gradient(step("synchronized")) == WHOLE * replicas
+    assert without_gradient(steps()["synchronized"]) == WHOLE * replicas
 
 
 def test_local_statistics_are_those_of_a_replica():
@@ -58,7 +57,7 @@ def test_local_statistics_are_those_of_a_replica():
             for spread, value in (("moving_variance", 0.25), ("moving_stddev", 0.5))
         ],
     }[BACKEND]
-    assert without_gradient(step("local")) == expected
+    assert without_gradient(steps()["local"]) == expected
 
 
 if BACKEND == "torch":  # TensorFlow and JAX differentiate their own reductions
@@ -69,12 +68,7 @@ if BACKEND == "torch":  # TensorFlow and JAX differentiate their own reductions
         x_hat = (x - 1.5) / sigma
         upstream = 3 * x_hat**2
         dx = (upstream - upstream.mean() - x_hat * (upstream * x_hat).mean()) / sigma
-        got = [result["dx"] for result in step("synchronized")]
+        got = [result["dx"] for result in steps()["synchronized"]]
         for batch_norm, renorm in (got[0:2], got[2:4]):
             np.testing.assert_allclose(batch_norm, renorm, rtol=1e-5)
         np.testing.assert_allclose(got[0] + got[2], dx, rtol=1e-5)
-
-
-def test_synchronized_microbatches_are_refused():
-    with pytest.raises(ValueError, match="microbatch_size=4"):
-        brn.BatchRenormalization(synchronized=True, microbatch_size=4)

@@ -12,6 +12,8 @@ from experiments.data import load, prepare
 from experiments.splits import MissingDataError
 from experiments.tiny_imagenet import TOP, files, find_archive
 
+pytestmark = pytest.mark.any_backend
+
 WNIDS = ("n02", "n01", "n03")
 LEVELS = (40, 120, 200)
 """Gray level of every image of a class, which says its label even after JPEG."""
