@@ -100,10 +100,10 @@ class _Groups:
         if self._padded:
             filling = ops.zeros((self._padding, *ops.shape(x)[1:]), dtype=x.dtype)
             x = ops.concatenate([x, filling], axis=0)
-        return ops.reshape(x, (self._groups, self._elements, channels, rest))
+        return kernels.reshape(x, (self._groups, self._elements, channels, rest))
 
     def _join(self, y: Tensor) -> Tensor:
         if not self._padded:
-            return ops.reshape(y, self._shape)
+            return kernels.reshape(y, self._shape)
         batch = self._shape[0]
-        return ops.reshape(y, (batch + self._padding, *self._shape[1:]))[:batch]
+        return kernels.reshape(y, (batch + self._padding, *self._shape[1:]))[:batch]

@@ -175,12 +175,12 @@ class _MinibatchNormalization(keras.layers.Layer):
     def _moving_statistics(
         self, averages: _Averages, dtype: str, shape: Shape
     ) -> tuple[Tensor, Tensor]:
-        mu, sigma = averages[0], self._sigma(averages[1])
-        return ops.reshape(ops.cast(mu, dtype), shape), ops.reshape(ops.cast(sigma, dtype), shape)
+        mu, spread = (kernels.reshape(ops.cast(average, dtype), shape) for average in averages)
+        return mu, self._sigma(spread)
 
     def _affine(self, dtype: str, shape: Shape) -> tuple[Tensor, Tensor]:
-        gamma = ops.reshape(ops.cast(self.gamma, dtype), shape) if self.scale else 1.0
-        beta = ops.reshape(ops.cast(self.beta, dtype), shape) if self.center else 0.0
+        gamma = kernels.reshape(ops.cast(self.gamma, dtype), shape) if self.scale else 1.0
+        beta = kernels.reshape(ops.cast(self.beta, dtype), shape) if self.center else 0.0
         return gamma, beta
 
     def _move(
@@ -307,7 +307,7 @@ class BatchNormalization(_MinibatchNormalization):
     ) -> None:
         alpha = 1.0 - self.momentum
         mean, variance = averages
-        change = variance_B - ops.reshape(ops.cast(variance, variance_B.dtype), _PER_CHANNEL)
+        change = variance_B - kernels.reshape(ops.cast(variance, variance_B.dtype), _PER_CHANNEL)
         self._move(self.moving_mean, mean, mean_change, count, alpha)
         self._move(self.moving_variance, variance, change, count, alpha)
 
@@ -464,7 +464,7 @@ class BatchRenormalization(_MinibatchNormalization):
             if 0.0 < self.momentum < 1.0:
                 alpha = alpha / -ops.expm1(steps * ops.log(ops.cast(self.momentum, steps.dtype)))
         mean, stddev = averages
-        change = sigma_B - ops.reshape(ops.cast(stddev, sigma_B.dtype), _PER_CHANNEL)
+        change = sigma_B - kernels.reshape(ops.cast(stddev, sigma_B.dtype), _PER_CHANNEL)
         self._move(self.moving_mean, mean, mean_change, count, alpha)
         self._move(self.moving_stddev, stddev, change, count, alpha)
         moved = 1 if count is None else ops.cast(ops.any(count > 0), "int32")

@@ -43,6 +43,7 @@ def select(x: Tensor, valid: Tensor | None = None, synchronized: bool = False) -
 
 
 read = _backend.read
+reshape = _backend.reshape
 shortcut = _backend.shortcut
 
-__all__ = ["FAST", "Kernel", "Moments", "SplitMean", "read", "select", "shortcut"]
+__all__ = ["FAST", "Kernel", "Moments", "SplitMean", "read", "reshape", "select", "shortcut"]

@@ -26,6 +26,11 @@ def read(variable: keras.Variable) -> Tensor:
     return variable.value
 
 
+def reshape(x: Tensor, shape: Shape) -> Tensor:
+    """Returns `x` in another shape."""
+    return jnp.reshape(x, shape)
+
+
 def replica_sum(total: Tensor) -> Tensor:
     """Returns `total`: under `jax.jit` a sum already spans all shards of a distributed batch."""
     return total

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from brn.kernels.plain import AXES, Moments, SplitMean
-from brn.types import Tensor
+from brn.types import Shape, Tensor
 
 _FAR = 100.0
 _SAMPLE = 16
@@ -23,6 +23,11 @@ _SAMPLE = 16
 def read(variable: keras.Variable) -> Tensor:
     """Returns the present value of `variable`, by one read: in TensorFlow it may be read lazily."""
     return tf.convert_to_tensor(variable.value)
+
+
+def reshape(x: Tensor, shape: Shape) -> Tensor:
+    """Returns `x` in another shape."""
+    return tf.reshape(x, shape)
 
 
 def replica_sum(total: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The normalization on PyTorch, by the primitives of its own batch normalization.
 
-Those know one group. Several groups take element-wise operations, in place where that is possible.
+Those know one group. Several groups take element-wise operations, as many of them at a time as fit
+into a core's cache; a group that fills it by itself has its statistics from the primitive.
 Under `torch.compile` the plain functions serve: the compiler fuses them itself.
 """
 
@@ -15,11 +16,22 @@ from brn.kernels.plain import AXES, Moments, SplitMean
 from brn.types import Shape, Tensor
 
 _FAR = 100.0
+_CACHED = 2**17
+"""How many numbers surely stay in a core's cache."""
 
 
 def read(variable: keras.Variable) -> Tensor:
     """Returns the present value of `variable`; it shares the variable's memory."""
     return variable.value
+
+
+def reshape(x: Tensor, shape: Shape) -> Tensor:
+    """Returns `x` in another shape.
+
+    Where nothing is compiled, `keras.ops.reshape` takes ten times as long, to search the shape for
+    symbolic tensors.
+    """
+    return x.reshape(shape)
 
 
 def replica_sum(total: Tensor) -> Tensor:
@@ -39,38 +51,46 @@ def serves(x: Tensor) -> bool:
     return x.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling()
 
 
-@torch.no_grad()
 def moments(x: Tensor) -> Moments:
     """Returns the `Moments` of every group and channel, without a gradient.
+
+    On CPUs, PyTorch's sums lose the precision of means that are far from zero, in units of the
+    standard deviation. `center` is 0 where none of them is.
 
     Args:
         x: `(groups, elements, channels, rest)`.
     """
-    shape = (x.shape[0], 1, x.shape[2], 1)
-    if x.shape[0] == 1:
-        center, mean, variance = _moments_of_one(x)
-    else:
+    x = x.detach()
+    center, (mean, variance) = 0.0, _about_zero(x)
+    # On GPUs the question would wait for the answer; their sum over one group is precise.
+    on_cpu = x.device.type == "cpu"
+    if bool((mean.square() > _FAR * variance).any()) if on_cpu else x.shape[0] > 1:
         center = x.mean(AXES, keepdim=True)
-        distance = x - center
-        mean = distance.mean(AXES, keepdim=True)
-        variance = distance.square_().mean(AXES, keepdim=True) - mean.square()
-    mean, variance = mean.reshape(shape), variance.reshape(shape)
-    return Moments(SplitMean(center, mean), variance.clamp_min_(0), None)
+        center += (x - center).mean(AXES, keepdim=True)
+        mean, variance = _about_zero(x - center)
+    return Moments(SplitMean(center, mean), variance, None)
 
 
-def _moments_of_one(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns `(center, mean of x - center, variance)` of a single group.
+def _about_zero(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and biased variance of every group and channel."""
+    parts = map(_about_zero_in_cache, x.split(_groups_in_cache(x)))
+    mean, variance = zip(*parts, strict=True)
+    return torch.cat(mean), torch.cat(variance)
 
-    On CPUs, PyTorch's sums lose the precision of means that are far from zero, in units of the
-    standard deviation. `center` is 0 where none of them is.
-    """
-    mean, variance = torch.batch_norm_update_stats(_as_images(x), None, None, 0.0)
-    far = x.device.type == "cpu" and bool((mean.square() > _FAR * variance).any())
-    if not far:
-        return 0.0, mean, variance
-    center = x.mean(AXES, keepdim=True)
-    center += (x - center).mean(AXES, keepdim=True)
-    return center, *torch.batch_norm_update_stats(_as_images(x - center), None, None, 0.0)
+
+def _about_zero_in_cache(x: Tensor) -> tuple[Tensor, Tensor]:
+    if x.shape[0] == 1:
+        shape = (1, 1, x.shape[2], 1)
+        mean, variance = torch.batch_norm_update_stats(_as_images(x), None, None, 0.0)
+        return mean.reshape(shape), variance.reshape(shape)
+    mean = x.mean(AXES, keepdim=True)
+    return mean, (x - mean).square_().mean(AXES, keepdim=True)
+
+
+def _groups_in_cache(x: Tensor) -> int:
+    """Returns how many groups of `x` to pass over several times before going on to the next."""
+    groups = x.shape[0]
+    return max(1, _CACHED * groups // max(1, x.numel())) if x.device.type == "cpu" else groups
 
 
 def normalize(
@@ -89,27 +109,21 @@ def normalize(
 
 
 class _Normalize(torch.autograd.Function):
+    # `apply` inspects the signature at every call, which takes longer the more names there are.
     @staticmethod
-    def forward(
-        x: Tensor,
-        center: Tensor,
-        offset: Tensor,
-        sigma_B: Tensor,
-        r: Tensor,
-        d: Tensor,
-        gamma: Tensor,
-        beta: Tensor,
-    ) -> Tensor:
+    def forward(x: Tensor, *values: Tensor) -> Tensor:
+        center, offset, sigma_B, r, d, gamma, beta = values
         slope, constant = gamma * r, gamma * d + beta
+        x = _shifted(x, center)
         if x.shape[0] > 1:
             slope = slope / sigma_B
-            return (x - center).mul_(slope).add_(constant - offset * slope)
-        flat = (value.expand(sigma_B.shape).reshape(-1) for value in (slope, constant))
+            return torch.addcmul(constant - offset * slope, x, slope)
         y, _, _ = torch.native_batch_norm(
-            _as_images(_shifted(x, center)),
-            *flat,
-            offset.reshape(-1),
-            sigma_B.reshape(-1).square(),
+            _as_images(x),
+            slope.flatten(),
+            constant.flatten(),
+            offset.flatten(),
+            sigma_B.flatten().square(),
             training=False,
             momentum=0.0,
             eps=0.0,
@@ -124,44 +138,61 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         x, offset, sigma_B, r, d, gamma = ctx.saved_tensors
-        center = ctx.center
         if torch.is_grad_enabled():
-            gradients = _differentiable_backward(dy, x, center, offset, sigma_B, r, gamma)
-        elif x.shape[0] > 1:
-            gradients = _backward(dy, x, center, offset, sigma_B, r, gamma)
+            gradients = _differentiable_backward(dy, x, ctx.center, offset, sigma_B, r, gamma)
         else:
-            dx, *sums = torch.ops.aten.native_batch_norm_backward(
-                _as_images(dy),
-                _as_images(_shifted(x, center)),
-                (gamma * r).expand(sigma_B.shape).reshape(-1),
-                None,
-                None,
-                offset.reshape(-1),
-                sigma_B.reshape(-1).reciprocal(),
-                True,
-                0.0,
-                [True, True, True],
-            )
-            gradients = _from_images(dx, x.shape), *(total.reshape(sigma_B.shape) for total in sums)
+            x = _shifted(x, ctx.center)
+            backward = _backward if x.shape[0] > 1 else _backward_of_one
+            gradients = backward(dy, x, offset, sigma_B, r, gamma)
         dx, total_dy_x, total_dy = gradients
         dgamma = (r * total_dy_x + d * total_dy).sum(0, keepdim=True)
         return dx, None, None, None, None, None, dgamma, total_dy.sum(0, keepdim=True)
 
 
 def _backward(
-    dy: Tensor, x: Tensor, center: Tensor, offset: Tensor, sigma_B: Tensor, r: Tensor, gamma: Tensor
+    dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, r: Tensor, gamma: Tensor
 ) -> Any:
     """Section 3 for several groups, with `x0 = (x - mu_B) / sigma_B`.
 
     Returns `gamma r / sigma_B (dy - mean(dy) - x0 mean(dy x0))`, `sum(dy x0)` and `sum(dy)`.
     """
+    dx, groups = torch.empty_like(x), _groups_in_cache(x)
+    values = (dx, dy, x, offset, sigma_B, gamma * r / sigma_B)
+    parts = zip(*(value.split(groups) for value in values), strict=True)
+    total_dy_x, total_dy = zip(*(_write_dx(*part) for part in parts), strict=True)
+    return dx, torch.cat(total_dy_x), torch.cat(total_dy)
+
+
+def _write_dx(
+    dx: Tensor, dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, slope: Tensor
+) -> tuple[Tensor, Tensor]:
     count = x.shape[1] * x.shape[3]
-    distance = x - center
     total_dy = dy.sum(AXES, keepdim=True)
-    total_dy_x = ((distance * dy).sum(AXES, keepdim=True) - offset * total_dy) / sigma_B
-    slope, shrinkage = gamma * r / sigma_B, total_dy_x / (count * sigma_B)
-    dx = distance.mul_(-slope * shrinkage).addcmul_(dy, slope)
-    return dx.add_(slope * (offset * shrinkage - total_dy / count)), total_dy_x, total_dy
+    total_dy_x = torch.mul(x, dy, out=dx).sum(AXES, keepdim=True)
+    total_dy_x = (total_dy_x - offset * total_dy) / sigma_B
+    shrinkage = total_dy_x / (count * sigma_B)
+    torch.addcmul(slope * (offset * shrinkage - total_dy / count), dy, slope, out=dx)
+    dx.addcmul_(x, -slope * shrinkage)
+    return total_dy_x, total_dy
+
+
+def _backward_of_one(
+    dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, r: Tensor, gamma: Tensor
+) -> Any:
+    """The same for a single group."""
+    dx, *totals = torch.ops.aten.native_batch_norm_backward(
+        _as_images(dy),
+        _as_images(x),
+        (gamma * r).flatten(),
+        None,
+        None,
+        offset.flatten(),
+        sigma_B.flatten().reciprocal(),
+        True,
+        0.0,
+        [True, True, True],
+    )
+    return _from_images(dx, x.shape), *(total.reshape(sigma_B.shape) for total in totals)
 
 
 def _differentiable_backward(
