@@ -22,8 +22,12 @@ class ClipSchedule:
     decorated with `keras.saving.register_keras_serializable`, they are saved with the layer:
 
     ```python
+    import keras
+    from keras import ops
+    from brn.schedules import ClipSchedule, as_float
+
     @keras.saving.register_keras_serializable(package="my_project")
-    class SquareRoot(brn.schedules.ClipSchedule):
+    class SquareRoot(ClipSchedule):
         def __call__(self, step):
             return 1.0 + ops.sqrt(as_float(step)) / 100.0
     ```

@@ -39,7 +39,6 @@ html_theme = "furo"
 html_title = "Batch Renormalization"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
-html_extra_path = ["../paper_figures/output/report.html"]
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False

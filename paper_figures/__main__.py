@@ -4,8 +4,9 @@
 `<output>/<scale>/figure_<1|2|3>.<pdf|svg|png>` (`figure_3_4x8.png` for minibatches of another
 structure), `captions.md`, `table.csv` and `table.md`; where the scale has the arms, figures beyond
 the paper and the verdicts on its claims, `claims.csv` and `claims.md`; `<output>/report.html`;
-where there are benchmarks, `<output>/speed/growth.<pdf|svg|png>`, `summary.md`, `ratios.md` and
-`parts.md`; and of a watched run, if there is one, `<output>/monitor/clipped.<pdf|svg|png>`.
+where there are benchmarks, `<output>/speed/growth.<pdf|svg|png>`, `growth.md`, `summary.md`,
+`ratios.md` and `parts.md`; and of a watched run, if there is one,
+`<output>/monitor/clipped.<pdf|svg|png>` and `captions.md`.
 It takes seconds. Runs that the manifest calls missing are named wherever they are not in; for any
 other missing run it exits with 1, having written nothing.
 """
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--results", type=Path, default=Path("results"), help="folder with <scale>.csv and .json")
     add("--scale", nargs="+", action="extend", metavar="NAME", help="default: every collected one")
     add("--output", type=Path, default=Path("paper_figures/output"), help="folder to write to")
-    add("--page", type=Path, help="page whose findings to bring up to date, from scale test_time")
+    add("--page", type=Path, help="page to bring up to date, from scale test_time")
     options = parser.parse_args(arguments)
     try:
         paper = load_paper(options.results)
@@ -74,6 +75,7 @@ def write_speed(measured: speed.Speed, folder: Path) -> report.SpeedSection:
     summary, ratios = speed.summarize(measured), speed.show_ratios(measured)
     _write(folder / "summary.md", tables.to_markdown(summary).encode())
     _write(folder / "ratios.md", tables.to_markdown(ratios).encode())
+    _write(folder / "growth.md", tables.to_markdown(speed.show_growth(measured)).encode())
     _write(folder / "parts.md", tables.to_markdown(speed.show_parts(measured)).encode())
     return report.SpeedSection(
         wide=pictures["svg"],
@@ -115,7 +117,7 @@ def write_scale(
     words = [f"{drawing.caption}\n\n{drawing.finding}\n" for drawing in drawings]
     _write(folder / "captions.md", "\n".join([*words, *(f"{r}\n" for r in reasons)]).encode())
     _write(folder / "table.csv", tables.to_csv(table).encode())
-    _write(folder / "table.md", tables.to_markdown(shown).encode())
+    _write(folder / "table.md", f"{tables.to_markdown(shown)}\n{tables.NOTE}\n".encode())
     judged = _write_claims(scale, ratios, folder)
     for sentence in [*(drawing.finding for drawing in drawings), *reasons]:
         print(sentence)
@@ -179,7 +181,8 @@ def write_monitor(results: Path, folder: Path) -> None:
 def write_study(scale: Scale, folder: Path, page: Path | None = None) -> report.Section:
     """Write the figures and findings of the study of test-time statistics; return its section.
 
-    With `page`, the findings of the scale `test_time` are put into that page, too.
+    With `page`, the questions and answers, and the findings of the scale `test_time`, are put into
+    that page, too.
     """
     drawings, reasons, findings = [], [], {}
     for number, question in test_time.QUESTIONS.items():
@@ -189,10 +192,18 @@ def write_study(scale: Scale, folder: Path, page: Path | None = None) -> report.
         pictures = _write_pictures(question.draw(scale), folder, f"figure_{number}")
         findings[number] = question.find(scale)
         stacked = figures.render(question.draw(scale, stacked=True), "svg")
-        caption = question.caption(scale)
-        name = f"{scale.name}-{number}"
-        drawings.append(report.Drawing(name, pictures["svg"], stacked, caption, findings[number]))
-    words = [f"## {d.caption}\n\n{d.finding}\n" for d in drawings]
+        drawings.append(
+            report.Drawing(
+                name=f"{scale.name}-{number}",
+                wide=pictures["svg"],
+                stacked=stacked,
+                caption=question.caption(scale),
+                finding=question.answer,
+                question=f"{number}. {question.question}",
+                found=findings[number],
+            )
+        )
+    words = [f"## {d.caption}\n\n{test_time.write(d.found)}\n" for d in drawings]
     _write(folder / "findings.md", "\n".join([*words, *(f"{r}\n" for r in reasons)]).encode())
     if page and scale.name == "test_time":
         _write(page, test_time.refresh(page.read_text(encoding="utf-8"), findings).encode())

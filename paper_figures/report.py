@@ -1,12 +1,15 @@
 """One self-contained HTML page: everything inline, nothing loaded from elsewhere."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 import pandas as pd
 
+from paper_figures import tables
 from paper_figures.load import Paper, Scale, describe_runs
+from paper_figures.test_time_findings import Finding
 
 INTRODUCTION = (
     "Batch Renormalization (Ioffe 2017, arXiv:1702.03275) corrects a normalized minibatch towards "
@@ -19,7 +22,7 @@ TABLE_NOTE = (
     "Top-1 accuracy in percent. The paper's values are the maxima of its curves; ours are each "
     "run's maximum and final value, averaged over n seeds, with the 95 % t interval of the mean. "
     "Maxima are chosen on the images they are reported for. Of a diverged run counts what was "
-    "measured before it diverged."
+    f"measured before it diverged. {tables.NOTE}"
 )
 CLAIMS_NOTE = (
     "By criteria written before the runs: a claim is reproduced if the whole 95 % t interval of "
@@ -27,6 +30,8 @@ CLAIMS_NOTE = (
     "it is below, and else not decided, as with fewer than 3 seeds. A diverged run counts with "
     "0.5 %."
 )
+STUDY_PAGE = "../../docs/test-time-statistics.md"
+"""Seen from the report's folder in the repository; the built documentation has its own link."""
 CSS = """
 body { margin: 0 auto; max-width: 60rem; padding: 1rem; color: #222; background: #fff;
   font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -41,20 +46,27 @@ th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px soli
   thead { display: none; } tr { display: block; padding: .5rem 0; border-bottom: 1px solid #888; }
   td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: .1rem 0;
     text-align: right; }
-  td::before { content: attr(data-label); color: #666; text-align: left; }
+  td::before { content: attr(data-label); color: #666; text-align: left; flex: none;
+    max-width: 50%; }
 }
 """
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure of the report: two SVG pictures (wide, and stacked for phones) and its words."""
+    """One figure of the report: two SVG pictures (wide, and stacked for phones) and its words.
+
+    Where the figure is part of the answer to a question, `finding` is the answer in short, and
+    `found` is what was measured.
+    """
 
     name: str
     wide: bytes
     stacked: bytes
     caption: str
     finding: str
+    question: str = ""
+    found: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True)
@@ -110,9 +122,10 @@ def _section(section):
         [(name, "none" if value is None else str(value)) for name, value in settings],
         columns=["setting", "value"],
     )
+    title = manifest["title"][0].upper() + manifest["title"][1:]
     return (
         f'<section id="{escape(manifest["scale"])}">\n'
-        f"<h2>{escape(manifest['title'])} (scale {escape(manifest['scale'])})</h2>\n"
+        f"<h2>{escape(title)} (scale {escape(manifest['scale'])})</h2>\n"
         + (
             f'<div class="notes">\n<h3>In what this differs from the paper</h3>\n{notes}</div>\n'
             if notes
@@ -179,15 +192,29 @@ def _comparison(table):
 
 
 def _drawing(drawing):
+    if drawing.question:
+        return _answer(drawing)
     return (
         f'<figure id="{drawing.name}">\n{_picture(drawing, drawing.finding)}'
-        f'<figcaption><p class="finding">{_lines(drawing.finding)}</p>\n'
+        f'<figcaption><p class="finding">{escape(drawing.finding)}</p>\n'
         f"<p>{escape(drawing.caption)}</p></figcaption>\n</figure>\n"
     )
 
 
-def _lines(text):
-    return "<br>\n".join(escape(line.removeprefix("- ")) for line in text.split("\n") if line)
+def _answer(drawing):
+    """A question, its answer, the figure, what was measured, and where the reasoning is."""
+    found = "".join(
+        f"<p>{escape(finding.words)}</p>\n"
+        + ("" if finding.table is None else _table(finding.table))
+        for finding in drawing.found
+    )
+    return (
+        f"<h3>{escape(drawing.question)}</h3>\n<p><strong>{escape(drawing.finding)}</strong></p>\n"
+        f'<figure id="{drawing.name}">\n{_picture(drawing, drawing.caption)}'
+        f"<figcaption><p>{escape(drawing.caption)}</p></figcaption>\n</figure>\n{found}"
+        f'<p>Why, and where this stops being true: <a href="{STUDY_PAGE}">Three questions about '
+        "batch normalization at test time</a>.</p>\n"
+    )
 
 
 def _reported(paper):

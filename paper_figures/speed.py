@@ -134,6 +134,25 @@ def summarize(speed: Speed) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def show_growth(speed: Speed) -> pd.DataFrame:
+    """Show, for the shapes of the figure, our BRN's time over that of Keras's BN.
+
+    Ratios of medians, all strings: `shape`, and a column for each backend.
+    """
+    backends = list(dict.fromkeys(speed.times["backend"]))
+    rows = {}
+    for pattern, _ in GROWTH.values():
+        for backend in backends:
+            ours, theirs = (
+                curve(speed, backend, what, pattern)["median_ms"] for what in ("brn", "Keras bn")
+            )
+            for number, ratio in (ours / theirs).items():
+                shape = pattern.replace(r"(\d+)", str(number))
+                rows.setdefault(shape, {})[backend] = _number(ratio)
+    table = [{"shape": shape, **ratios} for shape, ratios in rows.items()]
+    return pd.DataFrame(table, columns=["shape", *backends]).fillna("-").astype(str)
+
+
 def show_parts(speed: Speed) -> pd.DataFrame:
     """Show what our passes are made of, in ms and in times of a copy, and what a call costs.
 

@@ -5,6 +5,12 @@ import pandas as pd
 from paper_figures.load import OWN, VALIDATION, Paper, Scale
 from paper_figures.statistics import Estimate, mean_interval, run_summaries
 
+NOTE = (
+    "A t interval knows nothing of the ends of the scale: where a few seeds differ much, it can "
+    "reach above 100 % or below 0 %."
+)
+"""What stands beside the comparison."""
+
 
 def comparison(scale: Scale, paper: Paper) -> pd.DataFrame:
     """Join every row of the paper's table with our runs.

@@ -5,6 +5,7 @@ The study's scales are those named `test_time...`; what is measured is in
 """
 
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from paper_figures.test_time_findings import (
     TRAINED,
     WARM_UP,
     WAYS,
+    Finding,
     at_step,
     corruptions,
     final,
@@ -31,6 +33,7 @@ from paper_figures.test_time_findings import (
     noise_factor,
     rate_of,
     total_norm,
+    write,
 )
 
 COLOURS = {
@@ -48,11 +51,21 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class Question:
-    """One of the three questions: how its figure is drawn, described and what it shows."""
+    """One of the three questions: its answer, its figure, and what was found.
 
+    Attributes:
+        question, answer: as a reader finds them; the answer has two sentences.
+        title: of the figure.
+        draw: draws the figure.
+        find: returns what the figure's runs show.
+        arms: that the figure needs.
+    """
+
+    question: str
+    answer: str
     title: str
     draw: Callable[..., Figure]
-    find: Callable[[Scale], str]
+    find: Callable[[Scale], list[Finding]]
     arms: tuple[str, ...]
 
     def missing(self, scale: Scale) -> str | None:
@@ -83,15 +96,24 @@ def is_study(name: str) -> bool:
     return name.startswith("test_time")
 
 
-def refresh(page: str, findings: dict[int, str]) -> str:
-    """Put each question's finding between its two marks in a page.
+def refresh(page: str, findings: dict[int, list[Finding]]) -> str:
+    """Put each question with its answer, and what was found, between their marks in a page.
 
-    The marks are `<!-- finding N -->` and `<!-- end -->`, each in a line of its own.
+    The marks are `<!-- question N -->` or `<!-- finding N -->`, and `<!-- end -->`, each in a line
+    of its own.
     """
-    for number, finding in findings.items():
-        marks = rf"(<!-- finding {number} -->\n).*?(<!-- end -->)"
-        page = re.sub(marks, lambda m, f=finding: f"{m[1]}{f}\n{m[2]}", page, flags=re.DOTALL)
+    for number, found in findings.items():
+        asked = QUESTIONS[number]
+        answer = textwrap.fill(f"**{asked.answer}**", 100)
+        page = _put(page, f"question {number}", f"## {number}. {asked.question}\n\n{answer}")
+        page = _put(page, f"finding {number}", write(found))
     return page
+
+
+def _put(page, name, text):
+    """Replace what is between two marks; the text stands in paragraphs of its own."""
+    marks = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+    return re.sub(marks, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.DOTALL)
 
 
 # Drawing
@@ -191,7 +213,10 @@ def draw_averages(scale: Scale, stacked: bool = False) -> Figure:
     trade.set_xscale("log")
     for axes in (course, trade):
         _logarithmic(axes)
-        axes.legend(fontsize=7)
+    low, high = course.get_ylim()
+    course.set_ylim(low / (high / low) ** 0.45, high)  # room for the legend below all curves
+    course.legend(fontsize=7, loc="lower left")
+    trade.legend(fontsize=7)
     return figure
 
 
@@ -284,16 +309,36 @@ def _rgb(colour):
 
 QUESTIONS = {
     1: Question(
+        "How can an average over training minibatches serve at test time, where there are "
+        "minibatches too?",
+        "Because it estimates the right thing: the statistics of the population, which each "
+        "minibatch only samples. It comes close if it averages over enough minibatches to lose "
+        "their noise, and over few enough that the weights have not moved away meanwhile.",
         "Averages, population and test minibatch.",
         draw_averages,
         find_averages,
         tuple(dict.fromkeys((*TRAINED, *RATES))),
     ),
     2: Question(
+        "Why not use the test minibatch's own mean and variance, as in training?",
+        "Because then the answer for an image depends on which other images happen to be asked "
+        "about with it, and in a minibatch of one image, or of one class, the statistics remove "
+        "the very thing that was to be recognized. Where all test images are shifted alike, as by "
+        "another camera, it can be the better choice.",
         "Minibatch-mates, structure and corruption.",
         draw_minibatches,
         find_minibatches,
         TRAINED,
     ),
-    3: Question("Training with the averages.", draw_training, find_training, WAYS),
+    3: Question(
+        "If averages are used at test time, why not already in training?",
+        "Normalize with averages as constants, and the gradient no longer knows that the "
+        "normalization will undo what it does: weights grow step by step and learning suffers. Use "
+        "the averages in the forward pass and let the gradient flow through the minibatch's "
+        "statistics, and it works: that is Batch Renormalization.",
+        "Training with the averages.",
+        draw_training,
+        find_training,
+        WAYS,
+    ),
 }

@@ -1,12 +1,14 @@
-"""What the study of test-time statistics found: values of its measures, and sentences of them."""
+"""What the study of test-time statistics found: values of its measures, and tables of them."""
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from paper_figures.load import VALIDATION, Scale
 from paper_figures.statistics import Estimate, mean_interval, paired_difference
+from paper_figures.tables import to_markdown
 
 TRAINED = ("bn-32", "brn-32", "bn-4")
 RATES = ("bn-32-slow", "bn-32", "bn-32-fast")
@@ -18,6 +20,7 @@ WAYS = (
     "constants-32-cold",
     "unclipped-32-cold",
 )
+LETTERS = {"constants-32": "a", "unclipped-32": "b", "brn-32": "c", "bn-32": "d"}
 WARM_UP = 0.1  # of the run: batch normalization in the first four ways
 
 
@@ -83,6 +86,24 @@ def corruptions(scale: Scale) -> list[str]:
 # Words
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found: a line of words, and a table of strings where it has one."""
+
+    words: str
+    table: pd.DataFrame | None = None
+
+
+def write(findings: list[Finding]) -> str:
+    """Write findings as Markdown."""
+    parts = [
+        part
+        for finding in findings
+        for part in (finding.words, "" if finding.table is None else to_markdown(finding.table))
+    ]
+    return "\n\n".join(part.rstrip("\n") for part in parts if part)
+
+
 def show(estimate: Estimate, digits: int = 1) -> str:
     """Write an estimate with its interval, where it has one."""
     if estimate.n < 2:
@@ -95,134 +116,187 @@ def _value(scale, arm, measure, digits=1):
     return show(mean_interval(final(scale, arm, measure)), digits)
 
 
+def _by_arm(scale, head, rows):
+    """A table with a column for each arm of `TRAINED`; rows are `(name, measure, digits)`."""
+    return pd.DataFrame(
+        [
+            {head: name, **{arm: _value(scale, arm, measure, digits) for arm in TRAINED}}
+            for name, measure, digits in rows
+        ]
+    )
+
+
 def _gap(scale, arm, first, second):
     names = (f"accuracy_{first}_percent", f"accuracy_{second}_percent")
     return paired_difference(*(final(scale, arm, name) for name in names))
 
 
 def _n(scale, arms):
+    """Say of which scale and how many seeds findings are: the last of each question."""
     counts = {scale.runs.query("arm == @arm")["seed"].nunique() for arm in arms}
     n = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts)}"
     interval = "" if max(counts) == 1 else ", [95 % t interval]"
-    return f"(Scale {scale.name}, n = {n}{interval}.)"
+    return Finding(f"(Scale {scale.name}, n = {n}{interval}.)")
 
 
-def find_averages(scale: Scale) -> str:
+def find_averages(scale: Scale) -> list[Finding]:
     """State what averages and minibatches of each size are worth, and what lag and noise are."""
-    sizes = members(scale, "bn-32", r"accuracy_minibatch_(\d+)_percent")
-    text = []
-    for arm in TRAINED:
-        running, population, test = (
-            _value(scale, arm, f"accuracy_{kind}_percent")
-            for kind in ("running", "population", "test_set")
-        )
-        as_good = []  # sizes from which on no larger one is worse
-        for size in sorted(map(int, sizes), reverse=True):
-            if not _gap(scale, arm, f"minibatch_{size:03}", "running").high >= 0:
-                break
-            as_good.insert(0, size)
-        small = ", ".join(
-            f"{_value(scale, arm, f'accuracy_minibatch_{size:03}_percent')} % with {size}"
-            for size in (1, 4, 32, 512)
-        )
-        reaches = (
-            f"; from {as_good[0]} images on, the interval of the difference to the running average "
-            "no longer lies below 0"
-            if as_good
-            else ""
-        )
-        text.append(
-            f"{arm}: {running} % with the running average, {population} % with the population's "
-            f"statistics, {test} % with the whole test set's; with the test minibatch's own "
-            f"{small} images{reaches}."
-        )
-    alphas = members(scale, "bn-32", r"accuracy_alpha_([\d.]+)_percent")
-    kept = ", ".join(f"{_value(scale, 'bn-32', n)} % with alpha {a:g}" for a, n in alphas.items())
-    text.append(f"Running averages of the same bn-32 runs: {kept}.")
+    rows = [
+        ("running average", "accuracy_running_percent", 1),
+        ("population", "accuracy_population_percent", 1),
+        ("all test images", "accuracy_test_set_percent", 1),
+    ]
+    for size in (1, 4, 32, 512):
+        images = "test image" if size == 1 else "test images"
+        rows.append((f"{size} {images}", f"accuracy_minibatch_{size:03}_percent", 1))
+    enough = {arm: _as_good_from(scale, arm) for arm in TRAINED}
+    head = "statistics of"
+    last = {head: "not shown to be worse than the running average", **enough}
+    worth = pd.concat([_by_arm(scale, head, rows), pd.DataFrame([last])], ignore_index=True)
     middle = middle_step(scale)
-    distances = members(scale, "bn-32", r"mean_distance_alpha_([\d.]+)")
-    for arm in RATES:
-        means = {
-            a: mean_interval(at_step(scale, arm, name, middle)) for a, name in distances.items()
-        }
-        best = min(means, key=lambda alpha: means[alpha].mean)
-        noise = at_step(scale, arm, "minibatch_mean_noise", middle).mean() * noise_factor(best)
-        text.append(
-            f"With {rate_of(arm)}, at step {middle} the average of alpha {best:g} is nearest the "
-            f"population's mean of those tried: {show(means[best], 3)} standard deviations away, "
-            f"of which noise alone is {noise:.3f}; that of alpha {min(means):g} is "
-            f"{show(means[min(means)], 3)} away."
-        )
-    for arm in ("bn-32", "bn-4"):
-        text.append(
-            f"With the weights held still, {arm}'s minibatches average to a mean "
-            f"{_value(scale, arm, 'mean_distance_still', 3)} away and a log standard deviation "
-            f"{_value(scale, arm, 'stddev_distance_still', 3)} away from the population's."
-        )
-    return _list(text, scale, (*TRAINED, *RATES))
-
-
-def find_minibatches(scale: Scale) -> str:
-    """State how much mates, structure and corruption change."""
-    text = []
-    for arm in TRAINED:
-        changed = ", ".join(
-            f"{_value(scale, arm, f'changes_minibatch_{size:03}_percent')} % (logits move by "
-            f"{_value(scale, arm, f'movement_minibatch_{size:03}', 2)}) in minibatches of {size}"
-            for size in (2, 32, 512)
-        )
-        text.append(f"{arm}: among other mates the prediction is another in {changed}.")
-    for arm in TRAINED:
-        few = ", ".join(
-            f"{_value(scale, arm, f'accuracy_classes_{k:02}_minibatch_percent')} % with {k}"
-            for k in (16, 4, 1)
-        )
-        text.append(
-            f"{arm}, minibatches of 16, by the number of classes in them: {few}; the running "
-            "average on the last ones "
-            f"{_value(scale, arm, 'accuracy_classes_01_running_percent')} %."
-        )
-    gaps = {n: _gap(scale, "bn-32", f"{n}_minibatch", f"{n}_running") for n in corruptions(scale)}
-    for verb, chosen in (
-        ("help", {n: g for n, g in gaps.items() if g.low > 0}),
-        ("harm", {n: g for n, g in gaps.items() if g.high < 0}),
-        (
-            "are not shown to help or to harm",
-            {n: g for n, g in gaps.items() if not (g.low > 0 or g.high < 0)},
+    still = [
+        ("mean", "mean_distance_still"),
+        ("log standard deviation", "stddev_distance_still"),
+    ]
+    return [
+        Finding("Accuracy, %, by the statistics that test images are normalized with:", worth),
+        Finding(
+            "Running averages of the same runs, by alpha: the accuracy of bn-32 with them, %, and "
+            f"how far they are at step {middle} from the population's mean, in standard "
+            "deviations. Slow and fast are a quarter of and four times the learning rate; the last "
+            "column would be the distance of bn-32 if there were only noise.",
+            _by_alpha(scale, middle),
         ),
-    ):
-        if chosen:
-            which = ", ".join(f"{n.replace('_', ' ')} ({show(g)})" for n, g in chosen.items())
-            text.append(
-                f"bn-32: the statistics of minibatches of 64 {verb} where images are (points more "
-                f"than with the running average): {which}."
-            )
-    return _list(text, scale, TRAINED)
+        Finding(
+            "With the weights held still, the distance of the minibatches' mean statistics from "
+            "the population's:",
+            pd.DataFrame(
+                [
+                    {
+                        "statistic": name,
+                        **{a: _value(scale, a, measure, 3) for a in ("bn-32", "bn-4")},
+                    }
+                    for name, measure in still
+                ]
+            ),
+        ),
+        _n(scale, (*TRAINED, *RATES)),
+    ]
 
 
-def find_training(scale: Scale) -> str:
+def _as_good_from(scale, arm):
+    """Say from which size of the test minibatch on no difference to the running average is < 0."""
+    sizes = members(scale, arm, r"accuracy_minibatch_(\d+)_percent")
+    smallest = None
+    for size in sorted(map(int, sizes), reverse=True):
+        if not _gap(scale, arm, f"minibatch_{size:03}", "running").high >= 0:
+            break
+        smallest = size
+    return "-" if smallest is None else f"{smallest} and more"
+
+
+def _by_alpha(scale, middle):
+    """Accuracy and distance of the running averages of `bn-32`, by alpha."""
+    distances = members(scale, "bn-32", r"mean_distance_alpha_([\d.]+)")
+    accuracies = members(scale, "bn-32", r"accuracy_alpha_([\d.]+)_percent")
+    noise = at_step(scale, "bn-32", "minibatch_mean_noise", middle).mean()
+    return pd.DataFrame(
+        [
+            {
+                "alpha": f"{alpha:g}",
+                "accuracy": _value(scale, "bn-32", accuracies[alpha]),
+                **{
+                    f"distance, {arm}": show(mean_interval(at_step(scale, arm, name, middle)), 3)
+                    for arm in RATES
+                },
+                "noise alone": f"{noise * noise_factor(alpha):.3f}",
+            }
+            for alpha, name in distances.items()
+        ]
+    )
+
+
+def find_minibatches(scale: Scale) -> list[Finding]:
+    """State how much mates, structure and corruption change."""
+    head, sizes = "test minibatch of", (2, 32, 512)
+    return [
+        Finding(
+            "How often the same image among other mates gets another prediction, %:",
+            _by_arm(
+                scale,
+                head,
+                [(f"{k} images", f"changes_minibatch_{k:03}_percent", 1) for k in sizes],
+            ),
+        ),
+        Finding(
+            "How far its logits move, in standard deviations of an image's logits:",
+            _by_arm(scale, head, [(f"{k} images", f"movement_minibatch_{k:03}", 2) for k in sizes]),
+        ),
+        Finding(
+            "Accuracy, %, in test minibatches of 16 images of few classes:",
+            _by_arm(
+                scale,
+                "classes in the minibatch",
+                [
+                    *(
+                        (
+                            f"{k}",
+                            f"accuracy_classes_{k:02}_minibatch_percent",
+                            1,
+                        )
+                        for k in (16, 4, 1)
+                    ),
+                    ("1, running average", "accuracy_classes_01_running_percent", 1),
+                ],
+            ),
+        ),
+        Finding(
+            "Corrupted test images: by how many points bn-32 is more accurate with the statistics "
+            "of minibatches of 64 than with the running average, and whether they help:",
+            _by_corruption(scale),
+        ),
+        _n(scale, TRAINED),
+    ]
+
+
+def _by_corruption(scale):
+    """What minibatch statistics win, and whether the interval is on one side of 0."""
+    rows = []
+    for name in corruptions(scale):
+        gap = _gap(scale, "bn-32", f"{name}_minibatch", f"{name}_running")
+        verdict = "they help" if gap.low > 0 else "they harm" if gap.high < 0 else "not decided"
+        rows.append({"images": name.replace("_", " "), "points": show(gap), "verdict": verdict})
+    return pd.DataFrame(rows)
+
+
+def find_training(scale: Scale) -> list[Finding]:
     """State what becomes of each way to train."""
-    text = []
+    rows = []
     for arm in WAYS:
-        loss = show(mean_interval(final(scale, arm, "training_loss")), 2)
-        diverged = scale.diverged(arm)
-        text.append(
-            f"{arm}: loss {loss} at the end, {_value(scale, arm, VALIDATION)} % right; the norm of "
-            f"all kernels is {show(mean_interval(growth(scale, arm)), 2)} times that at step "
-            f"{round(WARM_UP * scale.total_steps)}"
-            + (f"; {len(diverged)} run(s) diverged." if diverged else ".")
+        diverged = len(scale.diverged(arm))
+        rows.append(
+            {
+                "way": f"{arm} ({LETTERS[arm]})" if arm in LETTERS else arm,
+                "loss": show(mean_interval(final(scale, arm, "training_loss")), 2),
+                "accuracy, %": _value(scale, arm, VALIDATION),
+                "norm of all kernels": show(mean_interval(growth(scale, arm)), 2),
+                **({"diverged": f"{diverged} runs"} if diverged else {}),
+            }
         )
     logs = [np.log(growth(scale, arm)) for arm in ("constants-32", "unclipped-32")]
     difference = paired_difference(*logs)
     verdict = "not decided"
     if difference.n > 1:
         verdict = "larger" if difference.low > 0 else "smaller" if difference.high < 0 else verdict
-    text.append(
-        f"Log growth of constants-32 over that of unclipped-32: {show(difference, 2)}, by the "
-        f"protocol's criterion {verdict}."
-    )
-    return _list(text, scale, WAYS)
-
-
-def _list(text, scale, arms):
-    return "\n".join(f"- {line}" for line in text) + f"\n\n{_n(scale, arms)}"
+    return [
+        Finding(
+            "At the end of training: loss, accuracy with the running average, and the norm of all "
+            f"kernels, as a multiple of that at step {round(WARM_UP * scale.total_steps)}:",
+            pd.DataFrame(rows).fillna(""),
+        ),
+        Finding(
+            f"Log growth of constants-32 over that of unclipped-32: {show(difference, 2)}, by the "
+            f"protocol's criterion {verdict}."
+        ),
+        _n(scale, WAYS),
+    ]

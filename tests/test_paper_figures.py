@@ -384,7 +384,8 @@ def test_the_table_joins_every_row_of_the_paper(drawn, paper):
     assert brn_4["ours_maximum"] == brn_4["ours_final"]
     assert table.loc["bn-noniid", "ours_maximum"] > table.loc["bn-noniid", "ours_final"]
     lines = (drawn[0] / "made-up" / "table.md").read_text().splitlines()
-    assert len(lines) == 11
+    assert len(lines) == 13
+    assert lines[-2:] == ["", tables.NOTE]
     assert (
         lines[5]
         == "| brn-4 | 76.5 at 130k | 76.5 | 93.9 (92.6 to 95.1) | 93.9 (92.6 to 95.1) | 3 |"

@@ -110,6 +110,20 @@ def test_parts_in_copies_and_calls(measured):
     ]
 
 
+def test_growth_is_ours_over_keras_by_shape(measured, tmp_path):
+    write_benchmark(tmp_path, "torch", peer=1.0)
+    path = tmp_path / "benchmark-torch.csv"
+    path.write_text(path.read_text().replace("torch,jit,64x16x16x64", "torch,jit,other"))
+    shown = speed.show_growth(speed.load_speed(tmp_path))
+    assert shown.columns.tolist() == ["shape", "jax", "torch"]
+    assert shown.to_numpy().tolist()[:4] == [
+        ["4x16x16x64", "0.50", "2.00"],
+        ["16x16x16x64", "0.50", "2.00"],
+        ["64x16x16x64", "0.50", "-"],
+        ["32x8x8x4", "0.50", "2.00"],
+    ]
+
+
 @pytest.mark.parametrize("kind", speed.GROWTH)
 def test_a_curve_is_sorted_by_size(measured, kind):
     points = speed.curve(measured, "jax", "Keras bn", speed.GROWTH[kind][0])
@@ -132,6 +146,7 @@ def test_the_same_bytes_twice(measured, tmp_path):
         "growth.pdf",
         "growth.svg",
         "growth.png",
+        "growth.md",
         "summary.md",
         "ratios.md",
         "parts.md",

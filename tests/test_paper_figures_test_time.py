@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from paper_figures import report
 from paper_figures import test_time as study
 from paper_figures import test_time_findings as findings
-from paper_figures.load import Scale, load_scale
+from paper_figures.load import Scale, load_paper, load_scale
 from paper_figures.statistics import Estimate
 
 pytestmark = pytest.mark.any_backend
@@ -53,13 +54,30 @@ def test_final_values_and_noise():
     assert findings.show(Estimate(1.0, np.nan, np.nan, 1), 2) == "1.00"
 
 
-def test_a_page_gets_each_finding_between_its_marks():
-    page = "a\n<!-- finding 1 -->\nold\n<!-- end -->\nb\n<!-- finding 2 -->\n<!-- end -->\n"
-    once = study.refresh(page, {1: "new \\1", 2: "two"})
-    assert once == (
-        "a\n<!-- finding 1 -->\nnew \\1\n<!-- end -->\nb\n<!-- finding 2 -->\ntwo\n<!-- end -->\n"
+def test_a_page_gets_answers_and_findings_between_their_marks():
+    page = (
+        "a\n<!-- question 1 -->\n<!-- end -->\nb\n<!-- finding 1 -->\nold\n<!-- end -->\n"
+        "<!-- finding 2 -->\nkept\n<!-- end -->\n"
     )
-    assert study.refresh(once, {1: "new \\1", 2: "two"}) == once
+    table = pd.DataFrame([{"alpha": "0.1", "loss": "2"}])
+    found = {1: [findings.Finding("new \\1:", table), findings.Finding("(n = 1.)")]}
+    once = study.refresh(page, found)
+    before, after = once.split("<!-- end -->\nb\n")
+    asked = study.QUESTIONS[1]
+    assert before.startswith(f"a\n<!-- question 1 -->\n\n## 1. {asked.question}\n\n**Because ")
+    assert f"**{asked.answer}**" in " ".join(before.split("\n"))
+    assert after == (
+        "<!-- finding 1 -->\n\nnew \\1:\n\n| alpha | loss |\n| --- | --- |\n| 0.1 | 2 |\n\n"
+        "(n = 1.)\n\n<!-- end -->\n<!-- finding 2 -->\nkept\n<!-- end -->\n"
+    )
+    assert study.refresh(once, found) == once
+
+
+def test_answers_have_two_sentences():
+    for question in study.QUESTIONS.values():
+        assert question.question.endswith("?")
+        assert question.answer.count(". ") == 1
+        assert question.answer.endswith(".")
 
 
 def test_a_question_without_its_arms_is_left_out_with_the_reason():
@@ -70,9 +88,34 @@ def test_a_question_without_its_arms_is_left_out_with_the_reason():
 def test_the_page_says_what_the_results_say():
     scale = load_scale(ROOT / "results", "test_time")
     page = (ROOT / "docs" / "test-time-statistics.md").read_text(encoding="utf-8")
-    for number, question in study.QUESTIONS.items():
-        assert question.missing(scale) is None
-        assert f"<!-- finding {number} -->\n{question.find(scale)}\n<!-- end -->" in page
+    assert all(question.missing(scale) is None for question in study.QUESTIONS.values())
+    found = {number: question.find(scale) for number, question in study.QUESTIONS.items()}
+    for number in found:
+        assert f"<!-- question {number} -->" in page
+        assert f"<!-- finding {number} -->" in page
+    assert study.refresh(page, found) == page
+
+
+def test_the_report_has_questions_answers_and_tables():
+    found = [findings.Finding("Loss, by alpha:", pd.DataFrame([{"alpha": "0.1", "loss": "<2"}]))]
+    drawing = report.Drawing("study-1", b"", b"", "The caption.", "It does.", "1. Does it?", found)
+    manifest = {"scale": "test_time", "title": "study", "notes": [], "core_hours": None}
+    manifest |= {"protocol": {}, "environment": [], "missing": []}
+    runs = pd.DataFrame({"status": ["finished"]})
+    section = report.Section(Scale(manifest, runs, runs, 10), [drawing], [], table=None)
+    page = report.build([section], load_paper(ROOT / "results"))
+    for words in ("<h3>1. Does it?</h3>", "<strong>It does.</strong>", "Loss, by alpha:", "&lt;2"):
+        assert words in page
+    assert f'href="{report.STUDY_PAGE}"' in page
+    assert (ROOT / "paper_figures" / "output" / report.STUDY_PAGE).resolve().exists()
+
+
+def test_the_legend_of_the_averages_covers_no_curve():
+    axes = study.QUESTIONS[1].draw(load_scale(ROOT / "results", "test_time")).axes[1]
+    axes.figure.draw_without_rendering()
+    box = axes.get_legend().get_window_extent()
+    points = np.concatenate([axes.transData.transform(line.get_xydata()) for line in axes.lines])
+    assert box.y1 < points[:, 1].min()
 
 
 @pytest.mark.parametrize("number", study.QUESTIONS)
