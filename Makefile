@@ -54,12 +54,11 @@ reproduce: .venv/experiments
 # The figures and the report from the committed results.
 
 figures: .venv/experiments
-	$(BIN)/python -m paper_figures --page docs/test-time-statistics.md
+	$(BIN)/python -m paper_figures --page docs/test-time-statistics.md --readme README.md
 
 # The layers' speed beside other layers', minutes for each backend; nothing else should run.
 
-benchmark: $(BACKENDS:%=benchmark-%)
-	$(BIN)/python -m paper_figures
+benchmark: $(BACKENDS:%=benchmark-%) figures
 
 $(BACKENDS:%=benchmark-%): benchmark-%: .venv/test-%
 	KERAS_BACKEND=$* $(BIN)/python -m experiments benchmark

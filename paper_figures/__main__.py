@@ -28,6 +28,7 @@ from paper_figures import (
     extensions,
     figures,
     monitor,
+    pages,
     report,
     speed,
     tables,
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--scale", nargs="+", action="extend", metavar="NAME", help="default: every collected one")
     add("--output", type=Path, default=Path("paper_figures/output"), help="folder to write to")
     add("--page", type=Path, help="page to bring up to date, from scale test_time")
+    add("--readme", type=Path, help="page into which to put the files of output that it marks")
     options = parser.parse_args(arguments)
     try:
         paper = load_paper(options.results)
@@ -66,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     benchmark = write_speed(measured, options.output / "speed") if measured else None
     _write(options.output / "report.html", report.build(sections, paper, benchmark).encode())
+    if options.readme:
+        text = options.readme.read_text(encoding="utf-8")
+        _write(options.readme, pages.with_files(text, options.output).encode())
     return 0
 
 
@@ -118,6 +123,9 @@ def write_scale(
     _write(folder / "captions.md", "\n".join([*words, *(f"{r}\n" for r in reasons)]).encode())
     _write(folder / "table.csv", tables.to_csv(table).encode())
     _write(folder / "table.md", f"{tables.to_markdown(shown)}\n{tables.NOTE}\n".encode())
+    _write(folder / "paper_rows.md", tables.to_markdown(shown[shown["paper"] != "-"]).encode())
+    findings = "".join(f"- {drawing.finding}\n" for drawing in drawings)
+    _write(folder / "findings.md", findings.encode())
     judged = _write_claims(scale, ratios, folder)
     for sentence in [*(drawing.finding for drawing in drawings), *reasons]:
         print(sentence)
@@ -165,7 +173,10 @@ def _write_claims(scale, ratios, folder):
     shown = claims.show(table)
     _write(folder / "claims.csv", claims.to_csv(table).encode())
     _write(folder / "claims.md", tables.to_markdown(shown).encode())
-    print(f"Claims, {scale.name}: {claims.count_verdicts(table)}.")
+    counted = f"{claims.count_verdicts(table)}."
+    brief = tables.to_markdown(shown.drop(columns=["criterion", "note"]))
+    _write(folder / "verdicts.md", f"{counted}\n\n{brief}".encode())
+    print(f"Claims, {scale.name}: {counted}")
     return shown
 
 

@@ -4,7 +4,6 @@ The study's scales are those named `test_time...`; what is measured is in
 `results/protocol-test-time.md`, the reasoning in `docs/test-time-statistics.md`.
 """
 
-import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from paper_figures import pages
 from paper_figures.figures import new_figure, styled
 from paper_figures.load import VALIDATION, Scale
 from paper_figures.statistics import mean_curve, mean_interval
@@ -105,15 +105,9 @@ def refresh(page: str, findings: dict[int, list[Finding]]) -> str:
     for number, found in findings.items():
         asked = QUESTIONS[number]
         answer = textwrap.fill(f"**{asked.answer}**", 100)
-        page = _put(page, f"question {number}", f"## {number}. {asked.question}\n\n{answer}")
-        page = _put(page, f"finding {number}", write(found))
+        page = pages.put(page, f"question {number}", f"## {number}. {asked.question}\n\n{answer}")
+        page = pages.put(page, f"finding {number}", write(found))
     return page
-
-
-def _put(page, name, text):
-    """Replace what is between two marks; the text stands in paragraphs of its own."""
-    marks = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
-    return re.sub(marks, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.DOTALL)
 
 
 # Drawing
