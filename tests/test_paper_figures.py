@@ -19,7 +19,7 @@ from paper_figures.statistics import Estimate
 pytestmark = pytest.mark.any_backend
 
 FILES = {f"figure_{number}.{kind}" for number in (1, 2, 3) for kind in ("pdf", "svg", "png")}
-TEXTS = {"captions.md", "table.csv", "table.md"}
+TEXTS = {"captions.md", "findings.md", "paper_rows.md", "table.csv", "table.md"}
 MAGIC = {"pdf": b"%PDF-", "png": b"\x89PNG", "svg": b"<?xml"}
 
 
