@@ -4,6 +4,7 @@ import math
 import numbers
 from typing import Any
 
+import keras
 from keras import ops
 
 from brn import schedules
@@ -24,14 +25,24 @@ def check_number(name: str, value: Any, lowest: float, highest: float = math.inf
     return float(value)
 
 
-def positive_integer(name: str, value: Any) -> int | None:
-    """Returns `value`, a positive integer or `None`."""
-    if value is None:
+def check_model(model: Any, kind: type = keras.Layer) -> None:
+    """Raises a `ValueError` unless `model` is of this kind: `keras.Layer` or `keras.Model`."""
+    if not isinstance(model, kind):
+        raise ValueError(
+            f"`model` must be a Keras {'model' if kind is keras.Model else 'model or layer'}: "
+            "keras.saving.load_model reads a model from a file, keras.Sequential([layer]) makes "
+            f"one of a layer. Received: model={model!r}"
+        )
+
+
+def positive_integer(name: str, value: Any, none: str = "") -> Any:
+    """Returns `value`, a positive integer, or `None` where that stands for what `none` says."""
+    if value is None and none:
         return None
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        alternative = f", or None for {none}" if none else ""
         raise ValueError(
-            f"`{name}` must be a positive integer, or None for the whole batch. "
-            f"Received: {name}={value!r}"
+            f"`{name}` must be a positive integer{alternative}. Received: {name}={value!r}"
         )
     return int(value)
 
@@ -57,6 +68,12 @@ def feature_axis(axis: Any, rank: int | None = None) -> int:
                 "the features, such as -1. Received: axis=0"
             )
         return axis
+    if rank < 2:
+        raise ValueError(
+            "The inputs need two dimensions at least, (batch, features), for `axis` to be one of "
+            f"them but the first: add one, such as x[:, None]. Received: axis={received!r}, inputs "
+            f"of rank {rank}"
+        )
     if not -rank < axis < rank:
         raise ValueError(
             f"`axis` must be one of the inputs' axes but the first: in [1, {rank - 1}] or "
@@ -78,6 +95,12 @@ def check_bounds(
     try:
         schedule = schedules.get(value)
     except (ValueError, TypeError) as error:
+        if isinstance(value, dict) and "class_name" in value:
+            remedy = (
+                f"Keras cannot make it a {value['class_name']}: register the class with "
+                "keras.saving.register_keras_serializable before loading, or pass custom_objects "
+                f"to keras.saving.load_model. ({error})"
+            )
         raise ValueError(f"`{name}` is not a bound. {remedy} Received: {name}={value!r}") from error
     for step in _PROBED_STEPS:
         bound = float(ops.convert_to_numpy(schedule(step)))

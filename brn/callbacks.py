@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from brn.arguments import positive_integer
+from brn.batches import check_batches, inputs_of
 from brn.layers import BatchRenormalization
 from brn.probe import Corrections, Probe
 
@@ -75,18 +77,18 @@ class RenormMonitor(keras.callbacks.Callback):
 
     Raises:
         ValueError: if `every` is not a positive integer, a quantity is unknown, or `data` cannot
-            be gone through again.
+            be gone through again; in `fit`, if `data` have no minibatch, or the model does not take
+            what they hold.
     """
 
     def __init__(self, data: Any, every: int = 100, logs: Sequence[str] = QUANTITIES) -> None:
         super().__init__()
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"`every` must be a positive integer. Received: every={every!r}")
-        unknown = [name for name in logs if name not in QUANTITIES]
-        if unknown:
-            raise ValueError(f"`logs` must be among {QUANTITIES}. Received: logs={tuple(logs)!r}")
-        self.every = every
+        self.every: int = positive_integer("every", every)
+        if isinstance(logs, str) or not isinstance(logs, Iterable):
+            raise ValueError(f"`logs` must be a list of quantities. Received: logs={logs!r}")
         self.logs = tuple(logs)
+        if not set(self.logs) <= set(QUANTITIES):
+            raise ValueError(f"`logs` must be among {QUANTITIES}. Received: logs={self.logs!r}")
         self.history: list[dict[str, Any]] = []
         self._minibatches = _minibatches(data)
 
@@ -201,17 +203,25 @@ def _warn(found: dict[str, Corrections], wrong: Callable[[Corrections], bool], w
 
 def _minibatches(data: Any) -> Iterator[Any]:
     """Returns minibatches of inputs without end."""
-    if all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(data)):
+    leaves = keras.tree.flatten(data)
+    if leaves and all(hasattr(leaf, "shape") for leaf in leaves):
         return itertools.repeat(data)
-    if isinstance(data, keras.utils.PyDataset):
-        return (_inputs(data[i]) for _ in itertools.count() for i in range(len(data)))
-    if not isinstance(data, Iterable) or isinstance(data, Iterator):
+    check_batches(data)
+    if isinstance(data, Iterator):
         raise ValueError(
             "`data` must be one minibatch of inputs, or minibatches that can be gone through again "
             f"and again; a generator cannot. Received: data={data!r}"
         )
-    return (_inputs(element) for _ in itertools.count() for element in data)
+    return itertools.chain.from_iterable(_round(data) for _ in itertools.count())
 
 
-def _inputs(element: Any) -> Any:
-    return element[0] if isinstance(element, (tuple, list)) else element
+def _round(data: Iterable[Any]) -> Iterator[Any]:
+    number = 0
+    for inputs in inputs_of(data):
+        number += 1
+        yield inputs
+    if number == 0:
+        raise ValueError(
+            "RenormMonitor needs one minibatch at least, and its `data` have none. "
+            f"Received: data={data!r}"
+        )

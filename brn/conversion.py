@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from brn.arguments import check_model
 from brn.layers import BatchRenormalization
 from brn.normalizations import (
     KINDS,
@@ -42,6 +43,9 @@ _ARGUMENTS = (
     "activity_regularizer",
 )
 """What layers of all kinds are constructed with, `dtype` apart."""
+
+_OF_THE_MODEL = ("axis", "trainable")
+"""Arguments that `convert` keeps whatever the layer becomes."""
 
 _ROUNDING = 1e-6
 """A variance below 0 by this much of epsilon, at most, is 0 that was rounded."""
@@ -82,7 +86,8 @@ def convert(
     was compiled, a warning says so, and the copy is not compiled, or its optimizer starts afresh.
 
     Args:
-        model: a `Sequential` or functional model, nested to any depth.
+        model: a `Sequential` or functional model, nested to any depth. Of another model a copy is
+            made only with `strict=False`.
         to: `brn.BatchRenormalization`, `brn.BatchNormalization` or
             `keras.layers.BatchNormalization`. Layers that are of this kind already take part: their
             arguments can be changed this way, such as the bounds of a trained model.
@@ -92,25 +97,29 @@ def convert(
             or subclassed models, whose code decides what is called, or are of a subclass.
             `strict=False` leaves them as they are and warns with their names.
         **arguments: constructor arguments of `to` that replace the old layers', such as `r_max`,
-            `d_max`, `microbatch_size` or `momentum`.
+            `d_max`, `microbatch_size` or `momentum`; not `axis` or `trainable`, which are the
+            model's. `scale=False` drops `gamma` where it is 1, `center=False` drops `beta` where it
+            is 0; new ones start there.
 
     Raises:
         ValueError: if there is nothing to swap, layers cannot be reached, a layer cannot be made
-            with these arguments or copied from its configuration, or the averages of a
-            `BatchRenormalization` are below what `epsilon` leaves for a variance.
+            with these arguments or copied from its configuration, or predictions would not be the
+            same: `gamma` or `beta` would be lost, or the averages of a `BatchRenormalization` are
+            below what `epsilon` leaves for a variance.
     """
+    check_model(model, keras.Model)
     if to not in KINDS:
         raise ValueError(
             "`to` must be brn.BatchRenormalization, brn.BatchNormalization or "
-            f"keras.layers.BatchNormalization, the class. Received: to={to!r}"
+            "keras.layers.BatchNormalization, the class. Its arguments go by name, such as r_max= "
+            f"and d_max=. Received: to={to!r}"
         )
-    if _parts(model) is None:
-        raise ValueError(
-            "Only Sequential and functional models, and subclasses of them that keep the "
-            "constructor, can be taken apart. Convert the models it is made of where it makes "
-            "them, or `keras.Model(model.inputs, model.outputs)` if it has inputs and outputs. "
-            f"Received: model={model.name!r}, a {type(model).__name__}"
-        )
+    for name in _OF_THE_MODEL:
+        if name in arguments:
+            raise ValueError(
+                f"`{name}` belongs to the model, and each layer keeps its own: leave it out. "
+                f"Received: {name}={arguments[name]!r}"
+            )
     found = normalizations(model)
     chosen = found if layers is None else choose(found, layers)
     reachable = {id(layer) for layer in _reachable(model) if type(layer) in KINDS}
@@ -121,9 +130,16 @@ def convert(
             "subclassed models, or are of a subclass of a known layer."
         )
         if strict:
+            remedy = "Build those with other layers, choose with `layers`"
+            if _parts(model) is None:
+                remedy = (
+                    "Only Sequential and functional models, and subclasses of them that keep the "
+                    "constructor, can be taken apart: convert the models it is made of where it "
+                    "makes them, or keras.Model(model.inputs, model.outputs) if it has both"
+                )
             raise ValueError(
-                f"{text} Build those with other layers, choose with `layers`, or leave them as "
-                f"they are with strict=False. Received: strict={strict}"
+                f"{text} {remedy}, or leave them as they are with strict=False. Received: "
+                f"strict={strict}, model={model.name!r}, a {type(model).__name__}"
             )
         warnings.warn(f"{text} They stay as they are.", stacklevel=2)
 
@@ -203,8 +219,9 @@ class _Copier:
                 return layer
             raise ValueError(
                 "A layer cannot be copied from its configuration: `from_config(get_config())` "
-                f"failed with {type(error).__name__}: {error}. Make the two fit each other. "
-                f"Received: layer={layer.name!r}, a {type(layer).__name__}"
+                f"failed with {type(error).__name__}: {error}. Let its `__init__` accept **kwargs "
+                "and pass them to super().__init__, and define `get_config` with the arguments of "
+                f"its own. Received: layer={layer.name!r}, a {type(layer).__name__}"
             ) from error
 
     def _sequential(self, model: keras.Sequential) -> keras.Sequential:
@@ -291,13 +308,37 @@ def _transfer_normalization(layer: keras.layers.Layer, copy: keras.layers.Layer)
         variance = np.maximum(variance, 0.0)
     for variable, value in assignments(copy, mean, variance):
         variable.assign(value)
-    for name in ("gamma", "beta", "step"):
-        if hasattr(copy, name) and getattr(layer, name, None) is not None:
-            getattr(copy, name).assign(values(getattr(layer, name)))
+    _transfer_affine(layer, copy, "gamma", 1.0, "scale")
+    _transfer_affine(layer, copy, "beta", 0.0, "center")
+    if hasattr(copy, "step") and hasattr(layer, "step"):
+        copy.step.assign(values(layer.step))
+
+
+def _transfer_affine(
+    layer: keras.layers.Layer, copy: keras.layers.Layer, name: str, neutral: float, argument: str
+) -> None:
+    """Transfers `gamma` or `beta`; one that a layer does not have is `neutral`."""
+    variable, copied = getattr(layer, name), getattr(copy, name)
+    value = np.full(layer.moving_mean.shape, neutral) if variable is None else values(variable)
+    if copied is not None:
+        copied.assign(value)
+    elif (value != neutral).any():
+        raise ValueError(
+            f"The layer {layer.name!r} has a {name} that is not {neutral:g}, and would predict "
+            f"otherwise without: choose other layers with `layers`, or leave `{argument}` out. "
+            f"Received: {argument}=False, {name}={value}"
+        )
 
 
 def _transfer(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None:
     """As saving and loading would: a layer may make more of its variables than their values."""
+    if [value.shape for value in layer.variables] != [value.shape for value in copy.variables]:
+        raise ValueError(
+            "The copy of a layer from its configuration has other weights: let its `build` create "
+            "all of them, those of the layers inside too, from the shape of the inputs. "
+            f"Received: layer={layer.name!r}, a {type(layer).__name__}, with "
+            f"{len(layer.variables)} variables; the copy has {len(copy.variables)}"
+        )
     for part, copied in zip(inside(layer), inside(copy), strict=True):
         store: dict[str, Any] = {}
         part.save_own_variables(store)
@@ -327,12 +368,18 @@ def _compile_alike(model: keras.Model, copy: keras.Model) -> None:
     if not copy.compiled or not getattr(model.optimizer, "built", False):
         return
     variables, copies = model.optimizer.variables, copy.optimizer.variables
-    if [variable.shape for variable in variables] != [copied.shape for copied in copies]:
+    shapes = [variable.shape for variable in variables] == [copied.shape for copied in copies]
+    # As many of each, in other places: where gamma was dropped and beta added, or the reverse.
+    if not shapes or _gammas(model) != _gammas(copy):
         warnings.warn(
-            "The converted model's optimizer starts afresh: since the model was compiled and "
-            "trained, which of its layers are trainable has changed.",
+            "The converted model's optimizer starts afresh, as it trains other weights: `scale` or "
+            "`center` has changed, or, since the model was compiled, which layers are trainable.",
             stacklevel=3,
         )
         return
     for variable, copied in zip(variables, copies, strict=True):
         copied.assign(values(variable))
+
+
+def _gammas(model: keras.Model) -> list[bool]:
+    return [variable.name == "gamma" for variable in model.trainable_variables]

@@ -35,10 +35,10 @@ normalized with and what is moved must be one read, so that the data themselves 
 """
 
 
-def _at_least_float32(dtype: str) -> str:
-    dtype = keras.backend.standardize_dtype(dtype)
+def _at_least_float32(*dtypes: str) -> str:
+    dtypes = tuple(map(keras.backend.standardize_dtype, dtypes))
     # On JAX and PyTorch `result_type` would make float32 of float64.
-    return dtype if dtype == "float64" else keras.backend.result_type(dtype, "float32")
+    return "float64" if "float64" in dtypes else keras.backend.result_type(*dtypes, "float32")
 
 
 class _MinibatchNormalization(keras.layers.Layer):
@@ -75,7 +75,9 @@ class _MinibatchNormalization(keras.layers.Layer):
         self.epsilon = check_number("epsilon", epsilon, lowest=0.0)
         self.center = center
         self.scale = scale
-        self.microbatch_size = positive_integer("microbatch_size", microbatch_size)
+        self.microbatch_size = positive_integer(
+            "microbatch_size", microbatch_size, none="the whole batch"
+        )
         self.beta_initializer = keras.initializers.get(beta_initializer)
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
         self.moving_mean_initializer = keras.initializers.get(moving_mean_initializer)
@@ -145,7 +147,7 @@ class _MinibatchNormalization(keras.layers.Layer):
 
     def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
         """Normalizes `inputs`; see the class's docstring for the formulas."""
-        x = ops.cast(inputs, _at_least_float32(inputs.dtype))
+        x = ops.cast(inputs, _at_least_float32(inputs.dtype, self.compute_dtype))
         averages = self._averages()
         if not (training and self.trainable) or x.shape[0] == 0:
             mu, sigma = self._moving_statistics(averages, x.dtype, self._channel_shape)
@@ -210,6 +212,21 @@ class _MinibatchNormalization(keras.layers.Layer):
         feature_axis(self.axis, len(input_shape))
         return input_shape
 
+    def load_own_variables(self, store: Any) -> None:
+        """Loads what `save_own_variables` stored.
+
+        Raises:
+            ValueError: if these are not the weights of a layer of this kind.
+        """
+        if self.built and len(store.keys()) != len(self.weights):
+            raise ValueError(
+                f"The stored weights are not those of {self.name!r}, a brn {type(self).__name__}: "
+                f"{', '.join(weight.name for weight in self.weights)}. Weights that were saved "
+                "before the model was converted fit the model as it was: load them into that one, "
+                f"then call brn.convert. Received: {len(store.keys())} weights for this layer"
+            )
+        super().load_own_variables(store)
+
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""
         config = {
@@ -267,7 +284,8 @@ class BatchNormalization(_MinibatchNormalization):
 
     Call arguments:
         inputs: `(batch, ..., channels, ...)`, two dimensions or more, any numeric type. Arithmetic
-            is done in float32 at least, also when `inputs` are float16.
+            is done in float32 at least, also when `inputs` are float16, and in float64 if they or
+            the layer's `dtype` are.
         training: whether to normalize with the minibatch's statistics and move the averages. A
             layer with `trainable=False` never does.
         mask: boolean, `True` where an element counts: of the shape of the leading dimensions, such
@@ -375,7 +393,8 @@ class BatchRenormalization(_MinibatchNormalization):
 
     Call arguments:
         inputs: `(batch, ..., channels, ...)`, two dimensions or more, any numeric type. Arithmetic
-            is done in float32 at least, also when `inputs` are float16.
+            is done in float32 at least, also when `inputs` are float16, and in float64 if they or
+            the layer's `dtype` are.
         training: whether to normalize with the minibatch's statistics and move the averages. A
             layer with `trainable=False` never does.
         mask: boolean, `True` where an element counts: of the shape of the leading dimensions, such

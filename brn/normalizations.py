@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 import numpy as np
 
+from brn.arguments import check_model
 from brn.layers import BatchNormalization, BatchRenormalization
 
 KINDS: tuple[type[keras.layers.Layer], ...] = (
@@ -27,8 +28,9 @@ def normalizations(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     """Returns the batch normalization layers in `model`, those inside custom layers too.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if there are none, or `model` is not a model.
     """
+    check_model(model)
     found = [layer for layer in inside(model) if isinstance(layer, KINDS)]
     if not found:
         raise ValueError(
@@ -42,13 +44,19 @@ def choose(found: Iterable[keras.layers.Layer], layers: Choice) -> list[keras.la
     """Returns the layers of `found` that `layers` chooses.
 
     Raises:
-        ValueError: if it chooses none, or a pattern matches none.
+        ValueError: if it chooses none, a pattern matches none, or it is no choice at all.
     """
     found = list(found)
-    if callable(layers):
+    if callable(layers) and not isinstance(layers, keras.Layer):
         chosen, unmatched = [layer for layer in found if layers(layer)], []
     else:
-        patterns = [layers] if isinstance(layers, str) else list(layers)
+        patterns = list(layers) if isinstance(layers, list | tuple | set) else [layers]
+        if not all(isinstance(pattern, str) for pattern in patterns):
+            raise ValueError(
+                "`layers` must be a pattern of names, a list of patterns, or a function from a "
+                "layer to whether. A layer itself is chosen by its name, layers=[layer.name]. "
+                f"Received: layers={layers!r}"
+            )
         matches = {
             pattern: [layer for layer in found if fnmatch.fnmatchcase(layer.name, pattern)]
             for pattern in patterns

@@ -14,6 +14,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from brn.arguments import check_model
+from brn.batches import check_inputs
 from brn.compilation import compiled
 from brn.types import Tensor
 
@@ -77,9 +79,13 @@ class Probe:
 
     Args:
         model: a built model or layer, with layers of this package anywhere inside it.
+
+    Raises:
+        ValueError: if it is neither a model nor a layer.
     """
 
     def __init__(self, model: keras.Layer) -> None:
+        check_model(model)
         self._model = model
         self._layers: list[keras.Layer] = []
         self._forward = compiled(self._forward_pass)
@@ -93,7 +99,7 @@ class Probe:
             x: one minibatch of inputs, as the model takes it: an array, or a structure of arrays.
 
         Raises:
-            ValueError: if the model is not built.
+            ValueError: if the model is not built, or `x` is not what it takes.
         """
         model = self._model
         if not model.built:
@@ -101,6 +107,7 @@ class Probe:
                 "The model has no weights yet: build it, or call it on a minibatch, before it is "
                 f"probed. Received: model={model.name!r}, which is not built"
             )
+        check_inputs(model, x)
         weights = (
             [variable.value for variable in model.trainable_variables],
             [variable.value for variable in model.non_trainable_variables],
@@ -146,7 +153,7 @@ def corrections(model: keras.Layer, x: Any) -> dict[str, Corrections]:
         called in inference mode, are not there.
 
     Raises:
-        ValueError: if the model is not built.
+        ValueError: if the model is not built, or `x` is not what it takes.
     """
     return Probe(model)(x)
 

@@ -13,6 +13,7 @@ from keras import ops
 
 from brn import kernels
 from brn.arguments import check_mask, feature_axis, positive_integer
+from brn.batches import arrays_taken, check_batches, check_inputs, inputs_of
 from brn.grouping import in_groups
 from brn.normalizations import Choice, assignments, choose, names, normalizations, statistics
 from brn.types import Tensor
@@ -72,11 +73,14 @@ def recalibrate(
         passes: the largest number of passes.
 
     Raises:
-        ValueError: if there are fewer batches than `steps`, or none; if the data never end; if
-            statistics are not finite; if the model has no such layer, or calls none of them. In
-            these cases, and whatever else is raised on the way, the model is as it was before.
+        ValueError: if there are fewer batches than `steps`, or none; if the data never end, or are
+            not what the model takes; if statistics are not finite; if the model has no such layer,
+            or calls none of them; if an argument is out of its range. In these cases, and whatever
+            else is raised on the way, the model is as it was before.
     """
-    steps, passes = positive_integer("steps", steps), positive_integer("passes", passes)
+    steps = positive_integer("steps", steps, none="all batches")
+    passes = positive_integer("passes", passes, none="as many as there are layers")
+    batch_size = positive_integer("batch_size", batch_size)
     found = normalizations(model)
     chosen = [layer for layer in found if layer.trainable]
     if layers is not None:
@@ -91,9 +95,13 @@ def recalibrate(
             "The model has no weights yet: call it once on a batch, or load its weights. "
             f"Received: model={model.name!r}, built=False"
         )
-    if isinstance(data, list) and len(getattr(model, "inputs", None) or ()) == 1:
-        data = iter(data)  # The model takes one array, so these are batches.
-    batches = _Batches(data, steps, positive_integer("batch_size", batch_size))
+    if isinstance(data, list) and arrays_taken(model) == 1:
+        data = iter(data)  # These are batches, then.
+    if _is_arrays(data):
+        check_inputs(model, data)
+    else:
+        check_batches(data)
+    batches = _Batches(data, steps, batch_size)
     with _watching(chosen) as watch:
         measure = _compiled(model, watch)
         moments = _population(watch, batches, partial(measure, {}), by_batch=True)
@@ -273,6 +281,7 @@ def _compiled(model: keras.Model, watch: _Watch) -> Callable[[dict[int, Any], An
             ops.convert_to_tensor(changed.get(id(variable), variable.value), dtype=variable.dtype)
             for variable in variables
         ]
+        check_inputs(model, inputs)
         inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
         return compiled[watch.by_batch](state, inputs)
 
@@ -297,7 +306,7 @@ def _compile(function: Callable[..., Any]) -> Any:
 class _Batches:
     """The inputs of each batch of some data, as often as they are asked for."""
 
-    def __init__(self, data: Any, steps: int | None, batch_size: Any) -> None:
+    def __init__(self, data: Any, steps: int | None, batch_size: int) -> None:
         self._data = data
         self._steps = steps
         self._batch_size = batch_size
@@ -314,10 +323,16 @@ class _Batches:
         for inputs in itertools.islice(self._inputs(), self._steps):
             yield inputs
             number += 1
+        if number == 0:
+            raise ValueError(
+                "The data have no batch, and the model was not changed. Received: 0 batches, "
+                f"steps={self._steps}"
+            )
         if number < (self._number or 1):
             raise ValueError(
-                f"The data ran short of {self._number or 1} batches, and the model was not "
-                f"changed. Received: {number} batches, steps={self._steps}"
+                f"The data ran short of {self._number} batches, and the model was not changed: "
+                "give more data, the same in each pass, or take fewer `steps`. "
+                f"Received: {number} {'batch' if number == 1 else 'batches'}, steps={self._steps}"
             )
         self._number = number
 
@@ -328,13 +343,7 @@ class _Batches:
                 batch = slice(start, start + size)
                 yield keras.tree.map_structure(lambda array, batch=batch: array[batch], data)
             return
-        if self._held is not None:
-            data = self._held
-        elif isinstance(data, keras.utils.PyDataset):
-            number = data.num_batches
-            data = map(data.__getitem__, itertools.count() if number is None else range(number))
-        for batch in data:
-            yield keras.utils.unpack_x_y_sample_weight(batch)[0]
+        yield from inputs_of(data if self._held is None else self._held)
 
 
 def _is_arrays(data: Any) -> bool:

@@ -239,3 +239,14 @@ def test_the_logs_are_the_chosen_ones(rng):
     logs = train(layer, x, RenormMonitor(x[:4], logs=["d_max"])).history
     assert [key for key in logs if key.startswith("renorm")] == [f"renorm/{layer.path}/d_max"]
     assert numpy(logs[f"renorm/{layer.path}/d_max"]).tolist() == [1.5, 1.5]
+
+
+def test_data_without_minibatches_are_an_error_and_not_a_wait():
+    minibatches = brn.callbacks._minibatches([])
+    with pytest.raises(ValueError, match=r"one minibatch at least.*Received: data=\[\]"):
+        next(minibatches)
+
+
+def test_quantities_are_a_list():
+    with pytest.raises(ValueError, match=r"must be a list.*Received: logs='r_mean'"):
+        brn.callbacks.RenormMonitor(np.zeros((2, 3)), logs="r_mean")

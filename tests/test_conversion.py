@@ -272,8 +272,8 @@ def test_unreachable_layers():
 
 def test_subclassed_models():
     class Subclassed(keras.Model):
-        def __init__(self):
-            super().__init__()
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
             self.norm = KERAS()
 
         def call(self, inputs):
@@ -284,8 +284,12 @@ def test_subclassed_models():
             x = keras.Input((width,))
             super().__init__(x, KERAS(name="norm")(x), name="widths")
 
-    with pytest.raises(ValueError, match=r"can be taken apart.*a Subclassed"):
-        brn.convert(Subclassed(), strict=False)
+    subclassed = Subclassed()
+    subclassed(np.zeros((1, 3), "float32"))
+    with pytest.raises(ValueError, match=r"batch_normalization.*can be taken apart.*a Subclassed"):
+        brn.convert(subclassed)
+    with pytest.warns(UserWarning, match=r"batch_normalization.*stay as they are"):
+        brn.convert(subclassed, strict=False)
     model = randomize(WithAnArgument(3))
     with pytest.raises(ValueError, match=r"can be taken apart.*model='widths', a WithAnArgument"):
         brn.convert(model)
@@ -463,3 +467,45 @@ def test_synchronized_layers_keras_refuses():
     with pytest.raises(ValueError, match=r"'s' cannot become a keras .*synchronized=True"):
         brn.convert(model, KERAS)
     assert not brn.convert(model, KERAS, synchronized=False).layers[0].synchronized
+
+
+def dense_and_norm(**arguments):
+    layers = [keras.Input((3,)), keras.layers.Dense(3), KERAS(name="norm", **arguments)]
+    return randomize(keras.Sequential(layers))
+
+
+@pytest.mark.parametrize(
+    ("argument", "name", "neutral"), [("scale", "gamma", 1.0), ("center", "beta", 0.0)]
+)
+def test_gamma_and_beta_are_dropped_only_where_nothing_is_lost(argument, name, neutral):
+    model = dense_and_norm()
+    with pytest.raises(ValueError, match=rf"'norm' has a {name}.*Received: {argument}=False"):
+        brn.convert(model, **{argument: False})
+    variable = getattr(model.get_layer("norm"), name)
+    variable.assign(np.full(3, neutral))
+    converted = brn.convert(model, **{argument: False})
+    assert getattr(converted.get_layer("norm"), name) is None
+    assert_predicts_alike(model, converted, *inputs_of(model))
+    back = brn.convert(converted, KERAS, **{argument: True})
+    np.testing.assert_array_equal(numpy(getattr(back.get_layer("norm"), name)), [neutral] * 3)
+
+
+@pytest.mark.parametrize(
+    ("convert", "message"),
+    [
+        (lambda model: brn.convert(None), "must be a Keras model.*Received: model=None"),
+        (lambda model: brn.convert(model, axis=1), "belongs to the model.*Received: axis=1"),
+        (lambda model: brn.convert(model, brn.paper_clipping(9)), "r_max= and d_max=.*to=\\("),
+        (lambda model: brn.convert(model, layers=[model.layers[0]]), "Received: layers="),
+    ],
+)
+def test_wrong_arguments(convert, message):
+    with pytest.raises(ValueError, match=message):
+        convert(dense_and_norm())
+
+
+def test_weights_saved_before_the_conversion_name_the_way_out(tmp_path):
+    model = dense_and_norm()
+    model.save_weights(tmp_path / "before.weights.h5")
+    with pytest.raises(ValueError, match=r"then call brn\.convert\. Received: 0 weights"):
+        brn.convert(model).load_weights(tmp_path / "before.weights.h5")

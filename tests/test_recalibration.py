@@ -223,8 +223,8 @@ def endless(x):
     ("make", "steps", "message"),
     [
         (lambda x: x, 4, "short of 4 batches.*Received: 3 batches, steps=4"),
-        (lambda x: iter([x]), 2, "short of 2 batches.*Received: 1 batches"),
-        (lambda x: iter([]), None, "short of 1 batches.*Received: 0 batches"),
+        (lambda x: iter([x]), 2, "short of 2 batches.*Received: 1 batch"),
+        (lambda x: iter([]), None, "have no batch.*Received: 0 batches"),
         (lambda x: np.where(x == x.max(), np.nan, x), None, "not finite.*layer='a'"),
     ],
     ids=["arrays", "iterator", "nothing", "NaN"],
@@ -369,3 +369,30 @@ def test_training_goes_on_afterwards(rng):
 def test_numbers_out_of_range(rng, name):
     with pytest.raises(ValueError, match=rf"{name}.*Received: {name}=0"):
         brn.recalibrate(mixed(), data(rng), **{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"batch_size": None},
+            "must be a positive integer. Received: batch_size=None",
+        ),
+        ({"steps": 0}, "None for all batches. Received: steps=0"),
+    ],
+)
+def test_numbers_of_batches(rng, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        brn.recalibrate(randomize(mixed()), data(rng), **arguments)
+
+
+@pytest.mark.parametrize("wrong", [None, "abc"])
+def test_data_that_are_none(wrong):
+    with pytest.raises(ValueError, match=f"must be arrays.*Received: data={wrong!r}"):
+        brn.recalibrate(randomize(mixed()), wrong)
+
+
+def test_labels_are_not_inputs(rng):
+    x = data(rng)
+    with pytest.raises(ValueError, match=r"pass x alone.*Received: 2 arrays"):
+        brn.recalibrate(randomize(mixed()), (x, x[:, 0]))
