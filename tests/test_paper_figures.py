@@ -210,6 +210,9 @@ def test_verdicts_are_written_and_shown(tmp_path, paper):
     assert shown.loc["C9c, 4 x 8", "verdict"] == "reproduced"
     assert shown.loc["C12", "verdict"] == "reproduced"
     assert "| C9c, 4 x 8 |" in (tmp_path / "claims.md").read_text()
+    verdicts = (tmp_path / "verdicts.md").read_text()
+    runs = len(section.scale.manifest["runs"])
+    assert f"{runs} of {runs} runs have ended.\n\n| claim | the paper says |" in verdicts
     table = pd.read_csv(tmp_path / "claims.csv")
     assert table.loc[table["claim"] == "C9c", "difference"].tolist() == [7, 7]
     page = Page(report.build([section], paper))
