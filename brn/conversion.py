@@ -86,8 +86,7 @@ def convert(
     was compiled, a warning says so, and the copy is not compiled, or its optimizer starts afresh.
 
     Args:
-        model: a `Sequential` or functional model, nested to any depth. Of another model a copy is
-            made only with `strict=False`.
+        model: a `Sequential` or functional model, nested to any depth.
         to: `brn.BatchRenormalization`, `brn.BatchNormalization` or
             `keras.layers.BatchNormalization`. Layers that are of this kind already take part: their
             arguments can be changed this way, such as the bounds of a trained model.
@@ -95,7 +94,8 @@ def convert(
             or a function from a layer to whether. By default all.
         strict: whether layers that cannot be reached are an error. They sit inside custom layers
             or subclassed models, whose code decides what is called, or are of a subclass.
-            `strict=False` leaves them as they are and warns with their names.
+            `strict=False` leaves them as they are and warns with their names; a subclassed model,
+            of which nothing can be swapped, comes back itself.
         **arguments: constructor arguments of `to` that replace the old layers', such as `r_max`,
             `d_max`, `microbatch_size` or `momentum`; not `axis` or `trainable`, which are the
             model's. `scale=False` drops `gamma` where it is 1, `center=False` drops `beta` where it
@@ -141,6 +141,13 @@ def convert(
                 f"{text} {remedy}, or leave them as they are with strict=False. Received: "
                 f"strict={strict}, model={model.name!r}, a {type(model).__name__}"
             )
+        if _parts(model) is None:
+            warnings.warn(
+                f"{text} They stay as they are: nothing of the model can be swapped, and it comes "
+                "back itself.",
+                stacklevel=2,
+            )
+            return model
         warnings.warn(f"{text} They stay as they are.", stacklevel=2)
 
     copier = _Copier(to, [layer for layer in chosen if id(layer) in reachable], arguments)
@@ -334,8 +341,9 @@ def _transfer(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None:
     """As saving and loading would: a layer may make more of its variables than their values."""
     if [value.shape for value in layer.variables] != [value.shape for value in copy.variables]:
         raise ValueError(
-            "The copy of a layer from its configuration has other weights: let its `build` create "
-            "all of them, those of the layers inside too, from the shape of the inputs. "
+            "The copy of a layer from its configuration has other weights: let `get_config` return "
+            "all arguments of `__init__`, and `build` create all weights, those of the layers "
+            "inside too, from the shape of the inputs. "
             f"Received: layer={layer.name!r}, a {type(layer).__name__}, with "
             f"{len(layer.variables)} variables; the copy has {len(copy.variables)}"
         )

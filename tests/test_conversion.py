@@ -272,9 +272,9 @@ def test_unreachable_layers():
 
 def test_subclassed_models():
     class Subclassed(keras.Model):
-        def __init__(self, **kwargs):
-            super().__init__(**kwargs)
-            self.norm = KERAS()
+        def __init__(self):
+            super().__init__()
+            self.norm = KERAS(name="hidden")
 
         def call(self, inputs):
             return self.norm(inputs)
@@ -286,10 +286,11 @@ def test_subclassed_models():
 
     subclassed = Subclassed()
     subclassed(np.zeros((1, 3), "float32"))
-    with pytest.raises(ValueError, match=r"batch_normalization.*can be taken apart.*a Subclassed"):
+    with pytest.raises(ValueError, match=r"/hidden'.*can be taken apart.*a Subclassed"):
         brn.convert(subclassed)
-    with pytest.warns(UserWarning, match=r"batch_normalization.*stay as they are"):
-        brn.convert(subclassed, strict=False)
+    with pytest.warns(UserWarning, match=r"/hidden'.*stay as they are.*comes back itself"):
+        assert brn.convert(subclassed, strict=False) is subclassed
+    assert type(subclassed.norm) is KERAS
     model = randomize(WithAnArgument(3))
     with pytest.raises(ValueError, match=r"can be taken apart.*model='widths', a WithAnArgument"):
         brn.convert(model)
@@ -321,6 +322,45 @@ def test_a_layer_without_a_configuration_is_named():
 
     model = keras.Sequential([keras.Input((2,)), Opaque(abs, name="opaque"), KERAS()])
     with pytest.raises(ValueError, match=r"(?s)from_config.*layer='opaque', a Opaque"):
+        brn.convert(model)
+
+
+def test_a_block_that_takes_no_keyword_arguments():
+    class Fixed(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.norm = KERAS(name="hidden")
+
+        def build(self, input_shape):
+            self.norm.build(input_shape)
+
+        def call(self, inputs):
+            return self.norm(inputs)
+
+    model = keras.Sequential([keras.Input((3,)), Fixed(), KERAS(name="norm")])
+    with pytest.raises(ValueError, match=r"(?s)accept \*\*kwargs.*define `get_config`.*a Fixed"):
+        brn.convert(model, layers="norm")
+
+
+def test_a_block_whose_copy_has_other_weights():
+    class Forgetful(layers.Layer):
+        def __init__(self, use_bias=False, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = layers.Dense(3, use_bias=use_bias)
+
+        def build(self, input_shape):
+            self.dense.build(input_shape)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+        def get_config(self):
+            return super().get_config()
+
+    model = keras.Sequential([keras.Input((3,)), Forgetful(True, name="forgetful"), KERAS()])
+    with pytest.raises(
+        ValueError, match=r"other weights.*layer='forgetful', a Forgetful, with 2 .*copy has 1"
+    ):
         brn.convert(model)
 
 
@@ -431,6 +471,16 @@ def test_an_optimizer_of_other_weights_starts_afresh():
     assert int(numpy(converted.optimizer.iterations)) == 0
 
 
+def test_an_optimizer_of_other_kinds_of_weights_starts_afresh():
+    """Beta in place of gamma: the slots would fit, and be those of another weight."""
+    model = keras.Sequential([keras.Input((2,)), KERAS(center=False)])
+    model.compile(keras.optimizers.SGD(0.0, momentum=0.9), "mse")
+    model.fit(np.ones((2, 2)), np.zeros((2, 2)), verbose=0)
+    with pytest.warns(UserWarning, match=r"starts afresh.*`scale` or `center`"):
+        converted = brn.convert(model, scale=False, center=True)
+    assert int(numpy(converted.optimizer.iterations)) == 0
+
+
 def test_converted_models_are_saved(tmp_path):
     model = brn.convert(randomize(branching()))
     model.save_weights(tmp_path / "model.weights.h5")
@@ -486,7 +536,9 @@ def test_gamma_and_beta_are_dropped_only_where_nothing_is_lost(argument, name, n
     converted = brn.convert(model, **{argument: False})
     assert getattr(converted.get_layer("norm"), name) is None
     assert_predicts_alike(model, converted, *inputs_of(model))
-    back = brn.convert(converted, KERAS, **{argument: True})
+    # Whatever they are initialized with.
+    starts = {f"{name}_initializer": keras.initializers.Constant(7.0)}
+    back = brn.convert(converted, KERAS, **{argument: True}, **starts)
     np.testing.assert_array_equal(numpy(getattr(back.get_layer("norm"), name)), [neutral] * 3)
 
 
@@ -494,7 +546,12 @@ def test_gamma_and_beta_are_dropped_only_where_nothing_is_lost(argument, name, n
     ("convert", "message"),
     [
         (lambda model: brn.convert(None), "must be a Keras model.*Received: model=None"),
+        (lambda model: brn.convert("a.keras"), "load_model.*Received: model='a.keras'"),
+        (lambda model: brn.convert(model.layers[1]), "Sequential.*model=<BatchNormalization"),
         (lambda model: brn.convert(model, axis=1), "belongs to the model.*Received: axis=1"),
+        (lambda model: brn.convert(model, trainable=False), "to the model.*trainable=False"),
+        (lambda model: brn.convert(model, layers=model.layers[1]), "layers=<BatchNormalization"),
+        (lambda model: brn.convert(model, layers=3), "Received: layers=3"),
         (lambda model: brn.convert(model, brn.paper_clipping(9)), "r_max= and d_max=.*to=\\("),
         (lambda model: brn.convert(model, layers=[model.layers[0]]), "Received: layers="),
     ],
