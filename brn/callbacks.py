@@ -85,7 +85,10 @@ class RenormMonitor(keras.callbacks.Callback):
         super().__init__()
         self.every: int = positive_integer("every", every)
         if isinstance(logs, str) or not isinstance(logs, Iterable):
-            raise ValueError(f"`logs` must be a list of quantities. Received: logs={logs!r}")
+            raise ValueError(
+                "`logs` must be a list of quantities, such as ['r_mean', 'd_mean']. "
+                f"Received: logs={logs!r}"
+            )
         self.logs = tuple(logs)
         if not set(self.logs) <= set(QUANTITIES):
             raise ValueError(f"`logs` must be among {QUANTITIES}. Received: logs={self.logs!r}")

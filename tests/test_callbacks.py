@@ -227,7 +227,7 @@ def test_quantities_have_names():
         RenormMonitor(np.zeros((2, 5)), logs=["r_clip"])
 
 
-@pytest.mark.parametrize("data", [iter([np.zeros((2, 5))]), None])
+@pytest.mark.parametrize("data", [iter([np.zeros((2, 5))]), None, "abc"])
 def test_data_that_ends(data):
     with pytest.raises(ValueError, match="Received: data="):
         RenormMonitor(data)
@@ -241,12 +241,29 @@ def test_the_logs_are_the_chosen_ones(rng):
     assert numpy(logs[f"renorm/{layer.path}/d_max"]).tolist() == [1.5, 1.5]
 
 
-def test_data_without_minibatches_are_an_error_and_not_a_wait():
-    minibatches = brn.callbacks._minibatches([])
-    with pytest.raises(ValueError, match=r"one minibatch at least.*Received: data=\[\]"):
-        next(minibatches)
+class Empty(Numbered):
+    def __len__(self):
+        return 0
 
 
-def test_quantities_are_a_list():
-    with pytest.raises(ValueError, match=r"must be a list.*Received: logs='r_mean'"):
-        brn.callbacks.RenormMonitor(np.zeros((2, 3)), logs="r_mean")
+@pytest.mark.parametrize("make", [list, dict, Empty])
+def test_data_without_minibatches_are_an_error_and_not_a_wait(rng, make):
+    """Again and again, should somebody train again."""
+    data = make()
+    monitor = RenormMonitor(data)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="one minibatch at least") as error:
+            train(renormalization(), rng.normal(size=SHAPE), monitor)
+        assert f"Received: data={data!r}" in str(error.value)
+
+
+def test_labels_are_not_inputs(rng):
+    x = rng.normal(size=SHAPE)
+    with pytest.raises(ValueError, match=r"pass x alone.*of shapes \[\(4, 5\), \(4,\)\]"):
+        train(renormalization(), x, RenormMonitor((x[:4], np.zeros(4))))
+
+
+@pytest.mark.parametrize("logs", ["r_mean", None])
+def test_quantities_are_a_list(logs):
+    with pytest.raises(ValueError, match=rf"must be a list.*Received: logs={logs!r}"):
+        RenormMonitor(np.zeros((2, 3)), logs=logs)

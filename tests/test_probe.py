@@ -178,6 +178,20 @@ def test_a_model_without_weights_is_refused():
         brn.corrections(model, np.zeros((2, 5)))
 
 
+def test_what_is_no_model_and_what_are_no_inputs(rng):
+    x = rng.normal(size=(6, 5))
+    with pytest.raises(ValueError, match="Received: model=None"):
+        brn.corrections(None, x)
+    layer = perturb(renormalization(), x)
+    for wrong in (None, "abc", 3.0, ()):
+        with pytest.raises(ValueError, match="must be arrays") as error:
+            brn.corrections(layer, wrong)
+        assert f"Received: inputs={wrong!r}" in str(error.value)
+    model = keras.Sequential([keras.Input((5,)), layer], name="one")
+    with pytest.raises(ValueError, match=r"takes 1 array.*Received: 2 arrays.*model='one'"):
+        brn.corrections(model, (x, x))
+
+
 def test_integer_inputs_stay_integers():
     model = keras.Sequential([keras.Input((2,), dtype="int32"), keras.layers.Embedding(4, 5)])
     model.add(renormalization())

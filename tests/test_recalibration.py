@@ -225,9 +225,18 @@ def endless(x):
         (lambda x: x, 4, "short of 4 batches.*Received: 3 batches, steps=4"),
         (lambda x: iter([x]), 2, "short of 2 batches.*Received: 1 batch"),
         (lambda x: iter([]), None, "have no batch.*Received: 0 batches"),
+        (lambda x: x[:0], None, "have no batch.*Received: 0 batches"),
+        (lambda x: [(x, 0), ((x, x), 0)], None, "pass x alone.*Received: 2 arrays"),
+        (lambda x: 5, None, "Received: data=5"),
+        (lambda x: ["abc"], None, "Received: inputs='abc'"),
+        (lambda x: (), None, r"Received: inputs=\(\)"),
+        (lambda x: np.array(7), None, r"Received: inputs=array\(7\)"),
         (lambda x: np.where(x == x.max(), np.nan, x), None, "not finite.*layer='a'"),
     ],
-    ids=["arrays", "iterator", "nothing", "NaN"],
+    ids=[
+        *("arrays", "iterator", "nothing", "empty array", "two inputs in a batch"),
+        *("number", "texts", "no array", "scalar", "NaN"),
+    ],
 )
 def test_a_pass_that_fails_changes_nothing(rng, make, steps, message):
     model = randomize(mixed())
@@ -379,6 +388,7 @@ def test_numbers_out_of_range(rng, name):
             "must be a positive integer. Received: batch_size=None",
         ),
         ({"steps": 0}, "None for all batches. Received: steps=0"),
+        ({"passes": 0}, "None for as many as there are layers. Received: passes=0"),
     ],
 )
 def test_numbers_of_batches(rng, arguments, message):
@@ -396,3 +406,15 @@ def test_labels_are_not_inputs(rng):
     x = data(rng)
     with pytest.raises(ValueError, match=r"pass x alone.*Received: 2 arrays"):
         brn.recalibrate(randomize(mixed()), (x, x[:, 0]))
+
+
+def test_what_is_no_model(rng):
+    with pytest.raises(ValueError, match="Received: model=None"):
+        brn.recalibrate(None, data(rng))
+
+
+def test_a_dictionary_may_hold_more_than_the_model_takes(rng):
+    inputs, x = keras.Input((5,), name="x"), data(rng)
+    model = keras.Model([inputs], KERAS(name="a")(inputs))
+    brn.recalibrate(model, {"x": x, "weights": x[:, 0]})
+    np.testing.assert_allclose(statistics(model.get_layer("a"))[0], x.mean(0), rtol=1e-4)
