@@ -34,7 +34,7 @@ class Sinks(ClipSchedule):
         ("epsilon", math.nan, "at least 0"),
         ("epsilon", math.inf, "at least 0"),
         ("epsilon", None, "at least 0"),
-        ("microbatch_size", 0, "positive integer"),
+        ("microbatch_size", 0, "positive integer, or None for the whole batch"),
         ("microbatch_size", -1, "positive integer"),
         ("microbatch_size", 2.5, "positive integer"),
         ("microbatch_size", True, "positive integer"),
@@ -127,6 +127,14 @@ def test_an_axis_the_inputs_do_not_have(layer_class, axis, shape):
             act(shape)
         assert f"axis={axis}" in str(error.value)
         assert f"rank {len(shape)}" in str(error.value)
+
+
+@BOTH
+@pytest.mark.parametrize("shape", [(6,), ()])
+def test_inputs_without_a_feature_axis(layer_class, shape):
+    with pytest.raises(ValueError, match=r"two dimensions at least.*x\[:, None\]") as error:
+        layer_class().build(shape)
+    assert f"Received: axis=-1, inputs of rank {len(shape)}" in str(error.value)
 
 
 @BOTH

@@ -1,5 +1,6 @@
 """Forward, backward and update of both layers equal the reference's."""
 
+import keras
 import numpy as np
 import pytest
 from harness import ONCE, SHAPE, WAYS, assert_step_matches, mirror, numpy, perturb, tensor
@@ -132,6 +133,20 @@ def test_float64_is_exact(rng, float64, kind, microbatch_size):
         assert_step_matches(
             layer, reference, x, upstream, rtol=1e-10, state_rtol=1e-10, dtype=float64, how=ONCE
         )
+
+
+@pytest.mark.parametrize("kind", ["renormalization", "normalization"])
+def test_a_layer_in_float64_is_exact_on_float32(rng, float64, kind):
+    x = rng.normal(2.0, 3.0, SHAPE).astype("float32")
+    layer = perturb(both(dtype=float64)[kind](), x)
+    reference = mirror(layer)
+    for training in (True, False):
+        expected = reference.update(x).y if training else reference.inference(x)
+        y = layer(tensor(x), training=training)
+        assert keras.backend.standardize_dtype(y.dtype) == "float64"
+        np.testing.assert_allclose(numpy(y), expected, rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(mirror(layer).mean, reference.mean, rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(mirror(layer).spread, reference.spread, rtol=1e-10)
 
 
 @pytest.mark.parametrize("how", WAYS[1:])

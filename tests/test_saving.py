@@ -130,3 +130,36 @@ def test_bounds_of_every_kind(tmp_path, bound):
         layer.step.assign(step)
         loaded.step.assign(step)
         assert [*map(numpy, loaded.clipping_bounds())] == [*map(numpy, layer.clipping_bounds())]
+
+
+class Unregistered(brn.schedules.ClipSchedule):
+    """A schedule that Keras does not know."""
+
+    def __call__(self, step):
+        return 2.0 + 0.0 * brn.schedules.as_float(step)
+
+
+@pytest.mark.parametrize("name", ["r_max", "d_max"])
+def test_a_schedule_that_is_not_registered(tmp_path, name):
+    layer = brn.BatchRenormalization(**{name: Unregistered()})
+    keras.Sequential([keras.Input((3,)), layer]).save(tmp_path / "model.keras")
+    with pytest.raises(
+        ValueError, match=r"(?s)register_keras_serializable.*custom_objects.*'class_name': 'Unreg"
+    ):
+        keras.saving.load_model(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(
+        tmp_path / "model.keras", custom_objects={"Unregistered": Unregistered}
+    )
+    assert getattr(loaded.layers[0], name) == Unregistered()
+
+
+@pytest.mark.parametrize("layer_class", [brn.BatchRenormalization, brn.BatchNormalization])
+def test_weights_of_another_layer(layer_class):
+    """They are refused as a whole, before anything is written."""
+    layer = layer_class(name="norm")
+    layer.build((None, 3))
+    before = layer.get_weights()
+    with pytest.raises(ValueError, match=r"not those of 'norm'.*brn.convert. Received: 1 weights"):
+        layer.load_own_variables({"0": np.full(3, 7.0)})
+    for value, expected in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
