@@ -41,11 +41,21 @@ def _at_least_float32(*dtypes: str) -> str:
     return "float64" if "float64" in dtypes else keras.backend.result_type(*dtypes, "float32")
 
 
+def _mean_over_groups(values: Tensor, count: Tensor | None) -> Tensor:
+    # Without the dimensions of size 1, over which XLA is slow to sum.
+    values = values[:, 0, :, 0]
+    if count is None:
+        return values[0] if values.shape[0] == 1 else ops.mean(values, axis=0)
+    count = count[:, 0, :, 0]
+    share = count / ops.maximum(ops.sum(count, axis=0, keepdims=True), 1)
+    return ops.sum(share * values, axis=0)
+
+
 class _MinibatchNormalization(keras.layers.Layer):
     """What both layers share: arguments, gamma and beta, Algorithm 1, microbatches, masks, dtypes.
 
-    A subclass holds the moving spread of its kind and defines `_averages`, `_sigma`,
-    `_renormalization` and `_update`.
+    A subclass holds the moving spread of its kind and defines `_moving` (the two averages),
+    `_sigma`, `_renormalization` and `_update`.
     """
 
     def __init__(
@@ -185,27 +195,27 @@ class _MinibatchNormalization(keras.layers.Layer):
         beta = kernels.reshape(ops.cast(self.beta, dtype), shape) if self.center else 0.0
         return gamma, beta
 
+    def _averages(self) -> _Averages:
+        mean, spread = map(kernels.read, self._moving)
+        return mean, spread
+
     def _move(
         self,
-        statistic: keras.Variable,
-        old: Tensor,
-        change: Tensor,
+        averages: _Averages,
+        mean_change: Tensor,
+        spread_B: Tensor,
         count: Tensor | None,
         alpha: float | Tensor,
     ) -> None:
-        """Moves a statistic from `old` by `alpha` times the groups' mean `change`.
+        """Moves both averages by `alpha` times the groups' mean distance from them.
 
         The mean is weighted by `count`; groups without it are of one size.
         """
-        # Without the dimensions of size 1, over which XLA is slow to sum.
-        change = change[:, 0, :, 0]
-        if count is None:
-            change = change[0] if change.shape[0] == 1 else ops.mean(change, axis=0)
-        else:
-            count = count[:, 0, :, 0]
-            share = count / ops.maximum(ops.sum(count, axis=0, keepdims=True), 1)
-            change = ops.sum(share * change, axis=0)
-        statistic.assign(old + ops.cast(alpha * change, statistic.dtype))
+        spread = kernels.reshape(ops.cast(averages[1], spread_B.dtype), _PER_CHANNEL)
+        changes = (mean_change, spread_B - spread)
+        for statistic, old, change in zip(self._moving, averages, changes, strict=True):
+            change = ops.cast(alpha * _mean_over_groups(change, count), statistic.dtype)
+            statistic.assign(old + change)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `input_shape`: the outputs have the shape of the inputs."""
@@ -303,8 +313,9 @@ class BatchNormalization(_MinibatchNormalization):
             "moving_variance", channels, self.moving_variance_initializer
         )
 
-    def _averages(self) -> _Averages:
-        return kernels.read(self.moving_mean), kernels.read(self.moving_variance)
+    @property
+    def _moving(self) -> tuple[keras.Variable, keras.Variable]:
+        return self.moving_mean, self.moving_variance
 
     def _sigma(self, spread: Tensor) -> Tensor:
         return ops.sqrt(spread + self.epsilon)
@@ -323,11 +334,7 @@ class BatchNormalization(_MinibatchNormalization):
         variance_B: Tensor,
         count: Tensor | None,
     ) -> None:
-        alpha = 1.0 - self.momentum
-        mean, variance = averages
-        change = variance_B - kernels.reshape(ops.cast(variance, variance_B.dtype), _PER_CHANNEL)
-        self._move(self.moving_mean, mean, mean_change, count, alpha)
-        self._move(self.moving_variance, variance, change, count, alpha)
+        self._move(averages, mean_change, variance_B, count, 1.0 - self.momentum)
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -454,8 +461,9 @@ class BatchRenormalization(_MinibatchNormalization):
         step = ops.cast(self.step, dtype or "float32")
         return self.r_max(step), self.d_max(step)
 
-    def _averages(self) -> _Averages:
-        return kernels.read(self.moving_mean), kernels.read(self.moving_stddev)
+    @property
+    def _moving(self) -> tuple[keras.Variable, keras.Variable]:
+        return self.moving_mean, self.moving_stddev
 
     def _sigma(self, spread: Tensor) -> Tensor:
         return spread
@@ -482,10 +490,7 @@ class BatchRenormalization(_MinibatchNormalization):
             # 1 - (1 - alpha)^steps; momentum 0 or 1 needs no correction, and has no logarithm.
             if 0.0 < self.momentum < 1.0:
                 alpha = alpha / -ops.expm1(steps * ops.log(ops.cast(self.momentum, steps.dtype)))
-        mean, stddev = averages
-        change = sigma_B - kernels.reshape(ops.cast(stddev, sigma_B.dtype), _PER_CHANNEL)
-        self._move(self.moving_mean, mean, mean_change, count, alpha)
-        self._move(self.moving_stddev, stddev, change, count, alpha)
+        self._move(averages, mean_change, sigma_B, count, alpha)
         moved = 1 if count is None else ops.cast(ops.any(count > 0), "int32")
         self.step.assign(self.step + moved)
 

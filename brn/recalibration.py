@@ -14,6 +14,7 @@ from keras import ops
 from brn import kernels
 from brn.arguments import check_mask, feature_axis, positive_integer
 from brn.batches import arrays_taken, check_batches, check_inputs, inputs_of
+from brn.compilation import compiled
 from brn.grouping import in_groups
 from brn.normalizations import Choice, assignments, choose, names, normalizations, statistics
 from brn.types import Tensor
@@ -268,13 +269,17 @@ def _compiled(model: keras.Model, watch: _Watch) -> Callable[[dict[int, Any], An
     """Returns a function of values by variables' `id`s and of inputs, to what `watch` saw."""
     variables = model.variables
 
-    def run(state: list[Tensor], inputs: Any) -> list[list[Tensor]]:
-        watch.start()
-        with keras.StatelessScope(zip(variables, state, strict=True)):
-            model(inputs, training=False)
-        return watch.seen
+    def forward() -> Callable[..., Any]:
+        # A function of its own for each way: what is compiled is remembered by function.
+        def run(state: list[Tensor], inputs: Any) -> list[list[Tensor]]:
+            watch.start()
+            with keras.StatelessScope(zip(variables, state, strict=True)):
+                model(inputs, training=False)
+            return watch.seen
 
-    compiled = {by_batch: _compile(run) for by_batch in (True, False)}
+        return compiled(run)
+
+    functions = {by_batch: forward() for by_batch in (True, False)}
 
     def measure(changed: dict[int, Any], inputs: Any) -> Any:
         state = [
@@ -283,24 +288,9 @@ def _compiled(model: keras.Model, watch: _Watch) -> Callable[[dict[int, Any], An
         ]
         check_inputs(model, inputs)
         inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
-        return compiled[watch.by_batch](state, inputs)
+        return functions[watch.by_batch](state, inputs)
 
     return measure
-
-
-def _compile(function: Callable[..., Any]) -> Any:
-    backend = keras.config.backend()
-    if backend == "jax":
-        import jax
-
-        return jax.jit(lambda *arguments: function(*arguments))
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(lambda *arguments: function(*arguments), autograph=False)
-    import torch
-
-    return torch.no_grad()(function)
 
 
 class _Batches:
