@@ -131,10 +131,10 @@ def _status(options):
 def _collect(options):
     from experiments.collect import collect
 
-    store = Store(options.results)
-    found, missing = collect(store, _selected(options))
+    store, runs = Store(options.results), _selected(options)
+    found, missing = collect(store, runs)
     print(f"{store.root / options.scale}.csv: {found} runs")
-    left_out = len(grid.runs(options.scale)) - len(_selected(options))
+    left_out = len(grid.runs(options.scale)) - len(runs)
     if left_out > 0:
         print(f"{left_out} more runs of the scale were not asked for: they are not in the table.")
     for run_id in missing:
