@@ -54,7 +54,7 @@ reproduce: .venv/experiments
 # The figures and the report from the committed results.
 
 figures: .venv/experiments
-	$(BIN)/python -m paper_figures --page docs/test-time-statistics.md --readme README.md
+	$(BIN)/python -m paper_figures --pages README.md docs/test-time-statistics.md
 
 # The layers' speed beside other layers', minutes for each backend; nothing else should run.
 

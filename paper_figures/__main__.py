@@ -3,10 +3,12 @@
 `python -m paper_figures [--results DIR] [--scale NAME ...] [--output DIR]` writes, per scale,
 `<output>/<scale>/figure_<1|2|3>.<pdf|svg|png>` (`figure_3_4x8.png` for minibatches of another
 structure), `captions.md`, `table.csv` and `table.md`; where the scale has the arms, figures beyond
-the paper and the verdicts on its claims, `claims.csv` and `claims.md`; `<output>/report.html`;
-where there are benchmarks, `<output>/speed/growth.<pdf|svg|png>`, `growth.md`, `summary.md`,
-`ratios.md` and `parts.md`; and of a watched run, if there is one,
-`<output>/monitor/clipped.<pdf|svg|png>` and `captions.md`.
+the paper and the verdicts on its claims, `claims.csv` and `claims.md`; of a study of test-time
+statistics, `question_<1|2|3>.md` and `finding_<1|2|3>.md` in place of tables;
+`<output>/report.html`; where there are benchmarks, `<output>/speed/growth.<pdf|svg|png>`,
+`growth.md`, `summary.md`, `ratios.md` and `parts.md`; and of a watched run, if there is one,
+`<output>/monitor/clipped.<pdf|svg|png>` and `captions.md`. `--pages FILE ...` brings these files up
+to date in pages that name them.
 It takes seconds. Runs that the manifest calls missing are named wherever they are not in; for any
 other missing run it exits with 1, having written nothing.
 """
@@ -35,6 +37,7 @@ from paper_figures import (
     test_time,
 )
 from paper_figures.load import OWN, Paper, ResultsError, Scale, find_scales, load_paper, load_scale
+from paper_figures.test_time_findings import write as write_findings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--results", type=Path, default=Path("results"), help="folder with <scale>.csv and .json")
     add("--scale", nargs="+", action="extend", metavar="NAME", help="default: every collected one")
     add("--output", type=Path, default=Path("paper_figures/output"), help="folder to write to")
-    add("--page", type=Path, help="page to bring up to date, from scale test_time")
-    add("--readme", type=Path, help="page into which to put the files of output that it marks")
+    add("--pages", nargs="+", type=Path, default=[], metavar="FILE",
+        help="pages into which to put the files of output that they name")  # fmt: skip
     options = parser.parse_args(arguments)
     try:
         paper = load_paper(options.results)
@@ -62,15 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for scale in scales:
         folder = options.output / scale.name
         sections.append(
-            write_study(scale, folder, options.page)
+            write_study(scale, folder)
             if test_time.is_study(scale.name)
             else write_scale(scale, paper, folder, ratios)
         )
     benchmark = write_speed(measured, options.output / "speed") if measured else None
     _write(options.output / "report.html", report.build(sections, paper, benchmark).encode())
-    if options.readme:
-        text = options.readme.read_text(encoding="utf-8")
-        _write(options.readme, pages.with_files(text, options.output).encode())
+    for page in options.pages:
+        text = page.read_text(encoding="utf-8")
+        _write(page, pages.with_files(text, options.output).encode())
     return 0
 
 
@@ -193,19 +196,17 @@ def write_monitor(results: Path, folder: Path) -> None:
     _write(folder / "captions.md", f"{monitor.caption(rows)}\n".encode())
 
 
-def write_study(scale: Scale, folder: Path, page: Path | None = None) -> report.Section:
-    """Write the figures and findings of the study of test-time statistics; return its section.
-
-    With `page`, the questions and answers, and the findings of the scale `test_time`, are put into
-    that page, too.
-    """
-    drawings, reasons, findings = [], [], {}
+def write_study(scale: Scale, folder: Path) -> report.Section:
+    """Write the figures, questions and findings on test-time statistics; return their section."""
+    drawings, reasons = [], []
     for number, question in test_time.QUESTIONS.items():
         if reason := question.missing(scale):
             reasons.append(reason)
             continue
         pictures = _write_pictures(question.draw(scale), folder, f"figure_{number}")
-        findings[number] = question.find(scale)
+        found = question.find(scale)
+        _write(folder / f"question_{number}.md", test_time.write_question(number).encode())
+        _write(folder / f"finding_{number}.md", f"{write_findings(found)}\n".encode())
         stacked = figures.render(question.draw(scale, stacked=True), "svg")
         drawings.append(
             report.Drawing(
@@ -215,13 +216,11 @@ def write_study(scale: Scale, folder: Path, page: Path | None = None) -> report.
                 caption=question.caption(scale),
                 finding=question.answer,
                 question=f"{number}. {question.question}",
-                found=findings[number],
+                found=found,
             )
         )
-    words = [f"## {d.caption}\n\n{test_time.write(d.found)}\n" for d in drawings]
-    _write(folder / "findings.md", "\n".join([*words, *(f"{r}\n" for r in reasons)]).encode())
-    if page and scale.name == "test_time":
-        _write(page, test_time.refresh(page.read_text(encoding="utf-8"), findings).encode())
+    words = [*(drawing.caption for drawing in drawings), *reasons]
+    _write(folder / "captions.md", "\n".join(f"{w}\n" for w in words).encode())
     return report.Section(scale, drawings, reasons, table=None)
 
 

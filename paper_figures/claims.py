@@ -52,9 +52,9 @@ def judge(scale: Scale, ratios: pd.DataFrame | None = None) -> pd.DataFrame:
         ratios: The benchmarks' ratios, as `speed.load_speed` reads them.
 
     Returns:
-        One row a claim, structure of non-i.i.d. minibatches and, for C12, backend: `claim, text,
-        structure, criterion, unit, difference, low, high, threshold, n, expected` (seeds in the
-        grid), `verdict` and `note`.
+        One row a claim and case, a structure of non-i.i.d. minibatches or, for C12, a backend:
+        `claim, text, case, criterion, unit, difference, low, high, threshold, n, expected` (seeds
+        in the grid), `verdict` and `note`.
     """
     rows = []
     damage = {at: verdict(DAMAGE.estimate(scale, at), DAMAGE.threshold) for at in scale.structures}
@@ -78,7 +78,7 @@ def _judge(claim, scale, at, damage):
     return {
         "claim": claim.name,
         "text": claim.text,
-        "structure": scale.structures[at] if claim.structured else "",
+        "case": scale.structures[at] if claim.structured else "",
         "criterion": claim.criterion.replace("{}", at),
         "unit": claim.unit,
         "difference": estimate.mean,
@@ -102,7 +102,7 @@ def _judge_speed(ratios):
     row = {
         "claim": "C12",
         "text": "BRN runs at BN's speed",
-        "structure": "",
+        "case": "",
         "criterion": f"{STEP_BAR} - time of a training step, BRN / BN, >= 0 (interval: quartiles)",
         "unit": "ratio",
         "threshold": 0.0,
@@ -118,11 +118,12 @@ def _judge_speed(ratios):
         above = NOT_REPRODUCED if ratio.q25 > STEP_BAR else NOT_DECIDED
         yield {
             **row,
+            "case": ratio.backend,
             "difference": STEP_BAR - ratio.ratio,
             "low": STEP_BAR - ratio.q75,
             "high": STEP_BAR - ratio.q25,
             "verdict": REPRODUCED if ratio.q75 <= STEP_BAR else above,
-            "note": f"{ratio.backend}, a step of {ratio.shape}: BRN / BN {ratio.ratio:.3f} "
+            "note": f"a step of {ratio.shape}: BRN / BN {ratio.ratio:.3f} "
             f"({ratio.q25:.3f} to {ratio.q75:.3f})",
         }
     if not measured:
@@ -140,7 +141,7 @@ def show(table: pd.DataFrame) -> pd.DataFrame:
         if pd.notna(claim["low"]):
             difference += f" ({claim['low']:z.{digits}f} to {claim['high']:z.{digits}f})"
         n = f"{claim['n']} of {claim['expected']}" if claim["n"] < claim["expected"] else claim["n"]
-        name = f"{claim['claim']}, {claim['structure']}" if claim["structure"] else claim["claim"]
+        name = f"{claim['claim']}, {claim['case']}" if claim["case"] else claim["claim"]
         return {
             "claim": name,
             "the paper says": claim["text"],

@@ -17,9 +17,9 @@ CHANCE = 0.5
 SPIKES = "training_loss_spikes"
 
 
-def finals(scale: Scale, arm: str, measure: str = VALIDATION) -> pd.Series:
-    """The last accuracy of each run of an arm, in percent, by seed; `CHANCE` if it diverged."""
-    return _but_diverged(run_summaries(scale.values(arm, measure))["final"], scale, arm, CHANCE)
+def finals(scale: Scale, arm: str, measure: str = VALIDATION, chance: float = CHANCE) -> pd.Series:
+    """The last accuracy of each run of an arm, in percent, by seed; `chance` if it diverged."""
+    return _but_diverged(run_summaries(scale.values(arm, measure))["final"], scale, arm, chance)
 
 
 def _but_diverged(numbers, scale, arm, value):

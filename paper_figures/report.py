@@ -26,8 +26,8 @@ TABLE_NOTE = (
 )
 CLAIMS_NOTE = (
     "By criteria written before the runs: a claim is reproduced if the whole 95 % t interval of "
-    "the mean over n seeds, paired by seed, is above the threshold, not reproduced if the whole of "
-    "it is below, and else not decided, as with fewer than 3 seeds. A diverged run counts with "
+    "the mean over n seeds, paired by seed, is above the threshold, not reproduced if no part of "
+    "it is, and else not decided, as with fewer than 3 seeds. A diverged run counts with "
     "0.5 %."
 )
 STUDY_PAGE = "../../docs/test-time-statistics.md"

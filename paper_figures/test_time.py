@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from paper_figures import pages
 from paper_figures.figures import new_figure, styled
 from paper_figures.load import VALIDATION, Scale
 from paper_figures.statistics import mean_curve, mean_interval
@@ -33,7 +32,6 @@ from paper_figures.test_time_findings import (
     noise_factor,
     rate_of,
     total_norm,
-    write,
 )
 
 COLOURS = {
@@ -96,18 +94,11 @@ def is_study(name: str) -> bool:
     return name.startswith("test_time")
 
 
-def refresh(page: str, findings: dict[int, list[Finding]]) -> str:
-    """Put each question with its answer, and what was found, between their marks in a page.
-
-    The marks are `<!-- question N -->` or `<!-- finding N -->`, and `<!-- end -->`, each in a line
-    of its own.
-    """
-    for number, found in findings.items():
-        asked = QUESTIONS[number]
-        answer = textwrap.fill(f"**{asked.answer}**", 100)
-        page = pages.put(page, f"question {number}", f"## {number}. {asked.question}\n\n{answer}")
-        page = pages.put(page, f"finding {number}", write(found))
-    return page
+def write_question(number: int) -> str:
+    """Write a question as a heading in Markdown, with its answer."""
+    asked = QUESTIONS[number]
+    answer = textwrap.fill(f"**{asked.answer}**", 100)
+    return f"## {number}. {asked.question}\n\n{answer}\n"
 
 
 # Drawing

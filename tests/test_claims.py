@@ -19,7 +19,7 @@ PROTOCOL = Path(__file__).parent.parent / "results" / "protocol-tiny-imagenet.md
 
 def judged(*arguments, ratios=None, **named):
     table = claims.judge(scale_of(*arguments, **named), ratios)
-    return table.set_index(table["claim"] + table["structure"].map(lambda at: f" {at}" * bool(at)))
+    return table.set_index(table["claim"] + table["case"].map(lambda at: f" {at}" * bool(at)))
 
 
 def test_every_claim_of_the_protocol_is_judged_and_no_other():
@@ -197,9 +197,10 @@ def test_speed_is_judged_by_the_benchmark_of_each_backend(ratio, q25, q75, expec
     ]
     columns = ["backend", "name", "shape", "ratio", "q25", "q75", "bar", "met"]
     table = judged({"bn-32": [1]}, ratios=pd.DataFrame(rows, columns=columns))
-    assert table.loc["C12", "verdict"] == expected
-    assert table.loc["C12", "difference"] == pytest.approx(1.03 - ratio)
-    assert table.loc["C12", "note"].startswith("jax, a step of 64x32x32x3")
+    assert table.loc["C12 jax", "verdict"] == expected
+    assert table.loc["C12 jax", "difference"] == pytest.approx(1.03 - ratio)
+    assert table.loc["C12 jax", "note"].startswith("a step of 64x32x32x3")
+    assert "C12, jax" in claims.show(table)["claim"].tolist()
 
 
 def test_without_a_benchmark_speed_is_not_decided():

@@ -208,7 +208,7 @@ def test_verdicts_are_written_and_shown(tmp_path, paper):
     section = write_scale(two_structures(), paper, tmp_path, ratios)
     shown = section.claims.set_index("claim")
     assert shown.loc["C9c, 4 x 8", "verdict"] == "reproduced"
-    assert shown.loc["C12", "verdict"] == "reproduced"
+    assert shown.loc["C12, jax", "verdict"] == "reproduced"
     assert "| C9c, 4 x 8 |" in (tmp_path / "claims.md").read_text()
     verdicts = (tmp_path / "verdicts.md").read_text()
     runs = len(section.scale.manifest["runs"])

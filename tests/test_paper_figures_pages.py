@@ -31,7 +31,8 @@ def test_places_are_filled_with_files_and_emptied_without_them(tmp_path):
     assert pages.with_files(filled, tmp_path) == filled
 
 
-def test_the_readme_is_up_to_date():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["README.md", "docs/test-time-statistics.md"])
+def test_the_pages_are_up_to_date(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
     assert text.count("<!-- file ") >= 4
     assert pages.with_files(text, ROOT / "paper_figures" / "output") == text

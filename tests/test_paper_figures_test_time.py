@@ -9,7 +9,7 @@ import pytest
 from paper_figures import report
 from paper_figures import test_time as study
 from paper_figures import test_time_findings as findings
-from paper_figures.load import Scale, load_paper, load_scale
+from paper_figures.load import VALIDATION, Scale, load_paper, load_scale
 from paper_figures.statistics import Estimate
 
 pytestmark = pytest.mark.any_backend
@@ -22,7 +22,8 @@ def made(rows, total_steps=10):
     table = pd.DataFrame(rows, columns=["arm", "seed", "step", "measure", "value"])
     table = table.assign(run=table["arm"], status="finished", total_steps=total_steps)
     runs = table[["arm", "seed", "status"]].drop_duplicates()
-    return Scale({"scale": "test_time", "arms": [], "notes": []}, runs, table, total_steps)
+    manifest = {"scale": "test_time", "arms": [], "notes": [], "protocol": {"source": "digits:2"}}
+    return Scale(manifest, runs, table, total_steps)
 
 
 def test_total_norm_is_over_layers_and_growth_since_the_warm_up():
@@ -54,23 +55,40 @@ def test_final_values_and_noise():
     assert findings.show(Estimate(1.0, np.nan, np.nan, 1), 2) == "1.00"
 
 
-def test_a_page_gets_answers_and_findings_between_their_marks():
-    page = (
-        "a\n<!-- question 1 -->\n<!-- end -->\nb\n<!-- finding 1 -->\nold\n<!-- end -->\n"
-        "<!-- finding 2 -->\nkept\n<!-- end -->\n"
-    )
-    table = pd.DataFrame([{"alpha": "0.1", "loss": "2"}])
-    found = {1: [findings.Finding("new \\1:", table), findings.Finding("(n = 1.)")]}
-    once = study.refresh(page, found)
-    before, after = once.split("<!-- end -->\nb\n")
+def test_a_question_is_a_heading_and_its_answer():
     asked = study.QUESTIONS[1]
-    assert before.startswith(f"a\n<!-- question 1 -->\n\n## 1. {asked.question}\n\n**Because ")
-    assert f"**{asked.answer}**" in " ".join(before.split("\n"))
-    assert after == (
-        "<!-- finding 1 -->\n\nnew \\1:\n\n| alpha | loss |\n| --- | --- |\n| 0.1 | 2 |\n\n"
-        "(n = 1.)\n\n<!-- end -->\n<!-- finding 2 -->\nkept\n<!-- end -->\n"
-    )
-    assert study.refresh(once, found) == once
+    heading, answer = study.write_question(1).split("\n\n")
+    assert heading == f"## 1. {asked.question}"
+    assert " ".join(answer.split()) == f"**{asked.answer}**"
+    assert max(map(len, answer.splitlines())) <= 100
+
+
+def test_findings_are_words_and_tables():
+    table = pd.DataFrame([{"alpha": "0.1", "loss": "2"}])
+    found = [findings.Finding("new:", table), findings.Finding("(n = 1.)")]
+    expected = "new:\n\n| alpha | loss |\n| --- | --- |\n| 0.1 | 2 |\n\n(n = 1.)"
+    assert findings.write(found) == expected
+
+
+def test_a_diverged_run_counts_with_the_accuracy_of_chance():
+    rows = [
+        (arm, seed, step, measure, value)
+        for arm in findings.WAYS
+        for seed in (0, 1)
+        for step in (1, 10)
+        for measure, value in (
+            (VALIDATION, 60.0),
+            ("training_loss", 2.0),
+            ("weight_norm_layer_01", 1.0 * step),
+        )
+    ]
+    scale = made([row for row in rows if row[:3] != ("constants-32", 1, 10)])
+    lost = (scale.runs["arm"] == "constants-32") & (scale.runs["seed"] == 1)
+    scale.runs.loc[lost, "status"] = "diverged"
+    table = findings.find_training(scale)[0].table.set_index("way")
+    assert table.loc["constants-32 (a)", "accuracy, %"].startswith("30.5 ")  # of 60 and 1
+    assert table["diverged runs"].tolist() == ["1", "0", "0", "0", "0", "0"]
+    assert table.loc["bn-32 (d)", "accuracy, %"].startswith("60.0 ")
 
 
 def test_answers_have_two_sentences():
@@ -85,15 +103,20 @@ def test_a_question_without_its_arms_is_left_out_with_the_reason():
     assert "brn-32, bn-4 not run" in study.QUESTIONS[2].missing(scale)
 
 
-def test_the_page_says_what_the_results_say():
-    scale = load_scale(ROOT / "results", "test_time")
+@pytest.mark.parametrize("name", ["test_time"])
+def test_the_page_and_the_committed_files_say_what_the_results_say(name):
+    scale = load_scale(ROOT / "results", name)
+    folder = ROOT / "paper_figures" / "output" / name
     page = (ROOT / "docs" / "test-time-statistics.md").read_text(encoding="utf-8")
-    assert all(question.missing(scale) is None for question in study.QUESTIONS.values())
-    found = {number: question.find(scale) for number, question in study.QUESTIONS.items()}
-    for number in found:
-        assert f"<!-- question {number} -->" in page
-        assert f"<!-- finding {number} -->" in page
-    assert study.refresh(page, found) == page
+    for number, question in study.QUESTIONS.items():
+        assert question.missing(scale) is None
+        found = f"{findings.write(question.find(scale))}\n"
+        assert (folder / f"finding_{number}.md").read_text(encoding="utf-8") == found
+        asked = (folder / f"question_{number}.md").read_text(encoding="utf-8")
+        assert asked == study.write_question(number)
+        assert f"<!-- file test_time/question_{number}.md -->" in page
+        assert f"<!-- file {name}/finding_{number}.md -->" in page
+        assert f"../paper_figures/output/{name}/figure_{number}.png" in page
 
 
 def test_the_report_has_questions_answers_and_tables():
