@@ -251,7 +251,8 @@ TEST_TIME_TINY_IMAGENET = _test_time(
     "test_time_tiny_imagenet",
     "200 classes at 32x32, images as they are, not augmented; population statistics are those of "
     "20,000 of the 100,000 training images.",
-    evaluate_every=120,
+    steps=6000,
+    evaluate_every=600,
     flip=False,
     shift=0,
 )
