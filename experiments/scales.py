@@ -160,7 +160,7 @@ TINY_IMAGENET = Scale(
         "minibatches of 4 labels x 8 images, 2 %, are arms of their own.",
         "With 8 minibatches a step the gradient suffers too from non-i.i.d. sampling. The shuffled "
         "arms get the same 256 images a step, dealt out anew before they are normalized: what they "
-        "lose is the gradient's, the rest is the normalization's.",
+        "lose is mostly the gradient's, the rest is the normalization's.",
         "alpha is 0.1, not 0.01: averages over 100 steps would look back a twelfth of the run, the "
         "paper's look back a thousandth of theirs.",
     ),

@@ -177,12 +177,11 @@ def _write_claims(scale, ratios, folder):
     _write(folder / "claims.csv", claims.to_csv(table).encode())
     _write(folder / "claims.md", tables.to_markdown(shown).encode())
     counted = f"{claims.count_verdicts(table)}."
-    brief = tables.to_markdown(shown.drop(columns=["criterion", "note"]))
     runs, missing = (len(scale.manifest[key]) for key in ("runs", "missing"))
     cost = f"{runs - missing} of {runs} runs have ended"
     if scale.manifest["core_hours"] is not None:
         cost += f", in {scale.manifest['core_hours']:.1f} core-hours"
-    _write(folder / "verdicts.md", f"{counted} {cost}.\n\n{brief}".encode())
+    _write(folder / "verdicts.md", f"{counted} {cost}.\n\n{tables.to_markdown(shown)}".encode())
     print(f"Claims, {scale.name}: {counted}")
     return shown
 

@@ -75,6 +75,8 @@ def _judge(claim, scale, at, damage):
     notes += [f"missing: {describe_runs(missing)}"] if missing else []
     notes += [f"{arm}: {len(scale.diverged(arm))} diverged" for arm in arms if scale.diverged(arm)]
     notes += [f"{own} by its own numbers, but C5b is {damage}"] if final != own else []
+    if claim.assumes_damage and damage != REPRODUCED:
+        notes.append(f"C5b is {damage}: there may be nothing to repair")
     return {
         "claim": claim.name,
         "text": claim.text,

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from paper_figures.captions import CROSS, THIN, describe_diverged, evidence, points
-from paper_figures.criteria import CHANCE, SPIKES, finals, spikes
+from paper_figures.criteria import CHANCE, finals, spikes
 from paper_figures.figures import (
     COLOURS,
     Curve,
@@ -30,6 +30,7 @@ from paper_figures.tables import show_estimate
 HUES = (COLOURS["brn"], "#56B4E9", "#CC79A7", "#333333")
 LINES = ("-", (0, (7, 1.5, 1.5, 1.5)), (0, (4, 2)), (0, (1, 1.2)))
 NAMES = {"bn": "BN", "brn": "BRN", "gn": "group normalization"}
+HIGHEST_LOSS = "training_loss_max"
 CLIPPED = ("r_clipped_percent", "d_clipped_percent")
 LAYERS_OF = "brn-32"
 """The arm whose layers are shown one by one, that of claim C10."""
@@ -50,6 +51,7 @@ class Extension:
         keep: Which of the study's arms it shows, from what the manifest says of an arm.
         measure: What it shows.
         over_training: Whether it shows curves over training, on which divergence is a cross.
+        beside: Arms of other studies that it shows, too, where the scale has them.
     """
 
     study: str
@@ -60,6 +62,7 @@ class Extension:
     keep: Callable[[dict], bool] = lambda about: True
     measure: str = VALIDATION
     over_training: bool = False
+    beside: tuple[str, ...] = ()
 
     def prepare(self, scale: Scale) -> tuple[Scale, list[str]] | None:
         """The scale with the study's seeds only, and the arms to show; `None` without the study."""
@@ -67,6 +70,7 @@ class Extension:
         if study is None:
             return None
         arms = [arm for arm in study["arms"] if self.keep(scale.arms[arm])]
+        arms += [arm for arm in self.beside if arm in scale.arms]
         return scale.with_seeds(study["seeds"]), arms
 
 
@@ -223,17 +227,16 @@ def _bounds(scale, arms, stacked):
 
 @styled
 def _high_rate(scale, arms, stacked):
-    """Validation accuracy, and loss spikes so far, a thin line a run."""
+    """Validation accuracy, and the highest loss of a step since the last point, a line a run."""
     figure, left, right = _two_panels(stacked)
     for curve in _there(scale, arms):
         draw_mean(left, scale, curve, scale.labels[curve.arm])
-        for _, run in scale.values(curve.arm, SPIKES).groupby("seed"):
-            steps = np.array([0, *run["step"]]) / scale.total_steps
-            so_far = np.cumsum([0, *run["value"]])
+        for _, run in scale.values(curve.arm, HIGHEST_LOSS).groupby("seed"):
             look = {"color": curve.colour, "linestyle": curve.line, "linewidth": 0.9}
-            right.plot(steps, so_far, **look)
+            right.plot(run["step"] / scale.total_steps, run["value"], marker=".", **look)
     left.set_ylabel("top-1 accuracy, %")
-    right.set_ylabel("loss spikes so far, a line a run")
+    right.set_ylabel("highest training loss of a step, a line a run")
+    right.set_yscale("log")
     for axes in (left, right):
         training_axis(axes, scale.total_steps)
     _legend(figure, left)
@@ -253,11 +256,17 @@ def _bounds_finding(scale, arms):
     return [_compare(scale, arm, arms[0]) for arm in arms[1:]]
 
 
+def _highest_loss(scale, arm):
+    highest = scale.values(arm, HIGHEST_LOSS).groupby("seed")["value"].max()
+    return f", and no step has a loss above {', '.join(f'{loss:.1f}' for loss in highest)}"
+
+
 def _spikes_finding(scale, arms):
     counted = spikes(scale, tuple(arms))
     parts = [
         f"{arm} has {', '.join(f'{count:.0f}' for count in runs)} loss spikes (n = {len(runs)}"
         + (f", {len(scale.diverged(arm))} diverged)" if scale.diverged(arm) else ")")
+        + _highest_loss(scale, arm)
         for arm, runs in counted.items()
         if len(runs)
     ]
@@ -295,7 +304,8 @@ def _draw_layers(figure, axes, scale, measure):
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         return
     table = rows.pivot_table(index="measure", columns="step", values="value")
-    shown = axes.pcolormesh(table.to_numpy(), cmap="cividis", vmin=0)
+    highest = max(np.nanmax(table.to_numpy()), 0.1)
+    shown = axes.pcolormesh(table.to_numpy(), cmap="cividis", vmin=0, vmax=highest)
     figure.colorbar(shown, ax=axes)
     places = np.arange(table.shape[1])
     places = places[len(places) % 2 ^ 1 :: 2] if len(places) > 6 else places
@@ -355,11 +365,13 @@ EXTENSIONS = {
     ),
     "high_rate": Extension(
         "high-rate",
-        "Full bounds from the start and the ramps, at a high learning rate: accuracy, loss spikes",
+        "Full bounds from the start and the ramps, at a high learning rate: accuracy, and the "
+        "highest loss of a step between two evaluations",
         _high_rate,
         _spikes_finding,
-        "A spike is a step whose training loss is more than 0.5 above the mean of the 50 before; a "
-        "run that diverged has one more than any other.",
+        "A spike is a step whose training loss is more than 0.5 above the mean of the 50 before: "
+        "none is counted in the first 50 steps, whatever their loss. A run that diverged has one "
+        "more than any other.",
         over_training=True,
     ),
     "clipping": Extension(
@@ -371,6 +383,7 @@ EXTENSIONS = {
         lambda about: about["normalization"] == "brn" and about["sampling"] != "shuffled",
         CLIPPED[0],
         over_training=True,
+        beside=("brn-noniid-4x8",),
     ),
     "alpha": Extension(
         "alpha",

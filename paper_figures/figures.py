@@ -45,13 +45,18 @@ styled = style.context(["default", STYLE])
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve of a figure: an arm, how it is evaluated, and how its line is drawn."""
+    """One curve of a figure: an arm, how it is evaluated, and how its line is drawn.
+
+    `structured` tells whether there is one for each structure of non-i.i.d. minibatches.
+    """
 
     arm: str
     measure: str = VALIDATION
     line: str | tuple = "-"
     width: float = 1.5
     hue: str | None = None
+    marker: str = "."
+    structured: bool = True
 
     @property
     def colour(self) -> str:
@@ -60,7 +65,7 @@ class Curve:
 
     def of(self, structure: str) -> "Curve":
         """The same curve with minibatches of another structure, one of `Scale.structures`."""
-        return replace(self, arm=self.arm + structure)
+        return replace(self, arm=self.arm + structure) if self.structured else self
 
     def label(self, labels: dict[str, str]) -> str:
         """The arm's label, with the evaluation where it is not the plain one."""
@@ -72,16 +77,22 @@ CURVES = {
     1: (Curve("bn-32"), Curve("brn-32")),
     2: (Curve("bn-4"), Curve("brn-4")),
     3: (
-        Curve("brn-noniid"),
-        Curve("bn-halves", line=(0, (7, 1.5, 1.5, 1.5))),
-        Curve("bn-noniid", MINIBATCH, line=(0, (1, 1.2))),
-        Curve("bn-noniid", TRAINING, line=(0, (4, 2))),
-        Curve("bn-noniid"),
+        Curve("brn-noniid", marker="o"),
+        Curve("bn-halves", line=(0, (7, 1.5, 1.5, 1.5)), marker="s"),
+        Curve("bn-noniid", MINIBATCH, line=(0, (1, 1.2)), marker="D"),
+        Curve("bn-noniid", TRAINING, line=(0, (4, 2)), marker="^"),
+        Curve("bn-noniid", marker="o"),
     ),
 }
 
-CONTROLS = {3: (Curve("brn-shuffled", width=0.7), Curve("bn-shuffled", width=0.7))}
-"""Thin lines of ours, where a scale has them; the paper has no such runs."""
+CONTROLS = {
+    3: (
+        Curve("brn-shuffled", width=0.7),
+        Curve("bn-shuffled", width=0.7),
+        Curve("bn-32", width=0.7, hue="#777777", structured=False),
+    )
+}
+"""Thin lines of ours, where a scale has them; the paper's figure has no such curves."""
 
 
 def figure_1(scale: Scale, paper: Paper, stacked: bool = False) -> Figure:
@@ -195,12 +206,12 @@ def draw_mean(axes: Axes, scale: Scale, curve: Curve, label: str) -> None:
         color=curve.colour,
         linestyle=curve.line,
         linewidth=curve.width,
-        marker="." if len(mean) < 10 else None,
-        markersize=4 * curve.width,
+        marker=curve.marker if len(mean) < 10 else None,
+        markersize=(4 if curve.marker == "." else 2.5) * curve.width,
         label=label,
     )
     if (mean["n"] > 1).any():
-        axes.fill_between(fraction, mean["low"], mean["high"], color=curve.colour, alpha=0.15, lw=0)
+        axes.fill_between(fraction, mean["low"], mean["high"], color=curve.colour, alpha=0.1, lw=0)
     for _, run in values[values["status"] == "diverged"].groupby("seed"):
         ended = run["step"] / scale.total_steps
         axes.plot(ended, run["value"], color=curve.colour, linewidth=0.7)
@@ -215,8 +226,8 @@ def _count(scale, curve):
 def late_limits(scale: Scale, curves: Sequence[Curve]) -> tuple[float, float]:
     """Limits of the y axis that show what happens after the first tenth of training.
 
-    The paper's axis does so, too: it starts at 30 %. The ends of diverged runs are shown however
-    early they come.
+    Of the intervals they show those of the second half. The paper's axis starts late, too: at
+    30 %. The ends of diverged runs are shown however early they come.
     """
     values = pd.concat(
         scale.values(curve.arm, curve.measure).assign(curve=number)
@@ -225,7 +236,9 @@ def late_limits(scale: Scale, curves: Sequence[Curve]) -> tuple[float, float]:
     diverged = values[values["status"] == "diverged"]
     ends = diverged.groupby(["curve", "seed"])["value"].last()
     late = values.loc[values["step"] >= scale.total_steps / 10, "value"]
-    shown = pd.concat([late if len(late) else values["value"], ends])
+    bands = values.groupby("curve").apply(mean_curve, include_groups=False)
+    bands = bands.loc[bands["step"] >= scale.total_steps / 2, ["low", "high"]]
+    shown = pd.concat([late if len(late) else values["value"], ends, bands.stack()])
     margin = max(0.05 * (shown.max() - shown.min()), 0.5)
     return max(shown.min() - margin, 0), min(shown.max() + margin, 100.5)
 

@@ -145,6 +145,14 @@ def _logarithmic(axes):
     axes.set_ylim(0.7 * min(map(np.min, lines)), 1.4 * max(map(np.max, lines)))
 
 
+def _accuracies(axis):
+    """Label an axis of accuracies: all percents, unless all that is drawn is in the lower half."""
+    axis.set_label_text("top-1 accuracy, %")
+    highest = axis.get_data_interval()[1]
+    highest = 100 if highest > 50 else 1.1 * highest
+    axis.set_view_interval(-0.02 * highest, 1.02 * highest, ignore=True)
+
+
 def _doubling(axes, ticks, label):
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -162,8 +170,7 @@ def draw_averages(scale: Scale, stacked: bool = False) -> Figure:
             mean = final(scale, arm, f"accuracy_{kind}_percent").mean()
             accuracy.axhline(mean, color=colour, linestyle=line, linewidth=1)
     accuracy.set_title("Minibatch's own statistics;\n- - running average, ··· population")
-    accuracy.set_ylabel("top-1 accuracy, %")
-    accuracy.set_ylim(0, 100)
+    _accuracies(accuracy.yaxis)
     accuracy.legend(fontsize=7)
     distances = members(scale, "bn-32", r"mean_distance_alpha_([\d.]+)")
     for shade, (alpha, name) in zip(np.linspace(0.25, 1, 5), distances.items(), strict=True):
@@ -221,8 +228,7 @@ def draw_minibatches(scale: Scale, stacked: bool = False) -> Figure:
             estimates = [mean_interval(final(scale, arm, name)) for name in measures.values()]
             _line(classes, list(measures), estimates, color=colour, linestyle=line, marker=".")
     _doubling(classes, (1, 2, 4, 8, 16), "classes in a test minibatch of 16")
-    classes.set_ylim(0, 100)
-    classes.set_ylabel("top-1 accuracy, %")
+    _accuracies(classes.yaxis)
     classes.set_title("Few classes in a minibatch;\n- - running average")
     names = corruptions(scale)
     for kind, colour, marker in (("minibatch", "#D55E00", "o"), ("running", "#666666", "s")):
@@ -243,9 +249,8 @@ def draw_minibatches(scale: Scale, stacked: bool = False) -> Figure:
         )
     corrupted.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     corrupted.invert_yaxis()
-    corrupted.set_xlabel("top-1 accuracy, %")
+    _accuracies(corrupted.xaxis)
     corrupted.set_title("Corrupted test images, BN 32")
-    corrupted.set_xlim(-2, 102)
     corrupted.legend(fontsize=7, loc="lower right")
     return figure
 
@@ -268,7 +273,7 @@ def draw_training(scale: Scale, stacked: bool = False) -> Figure:
             _line(layers, list(names), grown, marker=".", **look)
     for axes, title, label in (
         (loss, "Training loss", "cross entropy"),
-        (accuracy, "Validation, running average", "top-1 accuracy, %"),
+        (accuracy, "Validation, running average", ""),
         (norms, "Norm of all kernels", "norm"),
     ):
         axes.set_title(title)
@@ -276,7 +281,7 @@ def draw_training(scale: Scale, stacked: bool = False) -> Figure:
         axes.set_ylabel(label)
         axes.axvline(WARM_UP * scale.total_steps, color="#999999", linewidth=0.8)
     loss.set_ylim(0)
-    accuracy.set_ylim(0, 100)
+    _accuracies(accuracy.yaxis)
     norms.set_ylim(0, 1.1 * max(line.get_ydata()[-1] for line in norms.lines))
     layers.set_title("Growth of activations before\nnormalization, since the warm-up")
     layers.set_xlabel("layer")

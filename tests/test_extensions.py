@@ -121,16 +121,20 @@ def test_bounds_are_curves_of_accuracy_and_loss():
     assert "brn-4-full ends 0.0 points above brn-4" in extensions.finding("bounds", scale, arms)
 
 
-def test_loss_spikes_are_summed_over_training_a_line_a_run():
+def test_spikes_are_counted_and_the_highest_loss_of_a_step_is_a_line_a_run():
     about = {"brn-32-fast": BRN, "brn-32-fast-full": BRN}
+    highest = [[9] + [5] * 7, [40] + [4] * 7, [6] * 8]
     measured = {arm: [30] * 3 for arm in about}
     measured |= {(arm, SPIKES): [[0] * 7 + [1], [1] * 8, [0] * 8] for arm in about}
+    measured |= {(arm, extensions.HIGHEST_LOSS): highest for arm in about}
     scale, arms = prepared("high_rate", "high-rate", about, measured)
     right = draw("high_rate", scale, arms, stacked=True).axes[1]
-    assert [line.get_ydata()[-1] for line in right.lines] == [1, 8, 0] * 2
-    np.testing.assert_allclose(right.lines[0].get_xdata(), [0, *(step / 800 for step in STEPS)])
+    assert [line.get_ydata().tolist() for line in right.lines] == highest * 2
+    assert right.get_yscale() == "log"
+    np.testing.assert_allclose(right.lines[0].get_xdata(), [step / 800 for step in STEPS])
     finding = extensions.finding("high_rate", scale, arms)
     assert "brn-32-fast has 1, 8, 0 loss spikes (n = 3)" in finding
+    assert "no step has a loss above 9.0, 40.0, 6.0" in finding
 
 
 def test_clipping_shows_arms_overall_and_layers_of_one():
