@@ -175,13 +175,14 @@ def _write_claims(scale, ratios, folder):
     table = claims.judge(scale, ratios)
     shown = claims.show(table)
     _write(folder / "claims.csv", claims.to_csv(table).encode())
-    _write(folder / "claims.md", tables.to_markdown(shown).encode())
+    markdown = tables.to_markdown(shown)
+    _write(folder / "claims.md", markdown.encode())
     counted = f"{claims.count_verdicts(table)}."
     runs, missing = (len(scale.manifest[key]) for key in ("runs", "missing"))
     cost = f"{runs - missing} of {runs} runs have ended"
     if scale.manifest["core_hours"] is not None:
         cost += f", in {scale.manifest['core_hours']:.1f} core-hours"
-    _write(folder / "verdicts.md", f"{counted} {cost}.\n\n{tables.to_markdown(shown)}".encode())
+    _write(folder / "verdicts.md", f"{counted} {cost}.\n\n{markdown}".encode())
     print(f"Claims, {scale.name}: {counted}")
     return shown
 

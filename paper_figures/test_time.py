@@ -271,17 +271,18 @@ def draw_training(scale: Scale, stacked: bool = False) -> Figure:
         ]
         if not arm.endswith("cold"):
             _line(layers, list(names), grown, marker=".", **look)
-    for axes, title, label in (
-        (loss, "Training loss", "cross entropy"),
-        (accuracy, "Validation, running average", ""),
-        (norms, "Norm of all kernels", "norm"),
+    for axes, title in (
+        (loss, "Training loss"),
+        (accuracy, "Validation, running average"),
+        (norms, "Norm of all kernels"),
     ):
         axes.set_title(title)
         axes.set_xlabel("training step")
-        axes.set_ylabel(label)
         axes.axvline(WARM_UP * scale.total_steps, color="#999999", linewidth=0.8)
+    loss.set_ylabel("cross entropy")
     loss.set_ylim(0)
     _accuracies(accuracy.yaxis)
+    norms.set_ylabel("norm")
     norms.set_ylim(0, 1.1 * max(line.get_ydata()[-1] for line in norms.lines))
     layers.set_title("Growth of activations before\nnormalization, since the warm-up")
     layers.set_xlabel("layer")
