@@ -90,6 +90,14 @@ CONTROLS = (_control("bn-noniid"), _control("brn-noniid"))
 """What a step of class-structured minibatches costs without structure in the normalization."""
 
 
+TRAINED_LONGER = (
+    _BY_NAME["bn-noniid"],
+    CONTROLS[0],
+    *(_BY_NAME[name] for name in ("brn-noniid", "bn-32", "bn-halves")),
+)
+"""What tells whether non-i.i.d. minibatches harm batch normalization late in training."""
+
+
 def structured(arm: Arm, labels: int, images: int) -> Arm:
     """Returns a non-i.i.d. arm with minibatches of `labels` x `images`, `<arm>-<labels>x<images>`.
 

@@ -11,6 +11,7 @@ from experiments.arms import (
     GROUP_SIZES,
     PAPER,
     STRONGLY_STRUCTURED,
+    TRAINED_LONGER,
     Arm,
     Study,
     fast,
@@ -170,6 +171,21 @@ TINY_IMAGENET = Scale(
     padding="reflect",
 )
 
+TINY_IMAGENET_LONG = dataclasses.replace(
+    TINY_IMAGENET,
+    name="tiny_imagenet_long",
+    title="Tiny ImageNet at 32x32, trained longer",
+    steps=6000,
+    evaluate_every=500,
+    studies=(Study("paper", "non-i.i.d. minibatches, 15 epochs", TRAINED_LONGER, _THREE),),
+    notes=(
+        "As the scale tiny_imagenet, but 6,000 steps (15 epochs) instead of 1,200, for the one "
+        "question that a short run leaves open: does the harm of non-i.i.d. minibatches come late?",
+        *TINY_IMAGENET.notes[1:3],
+        "alpha is 0.1, as there: averages look back 10 steps.",
+    ),
+)
+
 IMAGENET = Scale(
     name="imagenet",
     title="ImageNet, the paper's scale",
@@ -257,4 +273,12 @@ TEST_TIME_TINY_IMAGENET = _test_time(
     shift=0,
 )
 
-SCALES = (SMOKE, DIGITS, TINY_IMAGENET, IMAGENET, TEST_TIME, TEST_TIME_TINY_IMAGENET)
+SCALES = (
+    SMOKE,
+    DIGITS,
+    TINY_IMAGENET,
+    TINY_IMAGENET_LONG,
+    IMAGENET,
+    TEST_TIME,
+    TEST_TIME_TINY_IMAGENET,
+)

@@ -20,9 +20,8 @@ STEP_BAR = 1.03
 
 
 def applies(scale: Scale) -> bool:
-    """Whether the scale has the arms of the claims: the paper's, and their shuffled controls."""
-    needed = {arm.format(OWN) for claim in CLAIMS if claim.name != "C11" for arm in claim.arms}
-    return needed <= set(scale.arms)
+    """Whether the scale has the arms that tell what normalization does, C5b's."""
+    return _runs(scale, DAMAGE)
 
 
 def verdict(estimate: Estimate, threshold: float) -> str:
@@ -45,7 +44,7 @@ def with_damage(own: str, damage: str) -> str:
 
 
 def judge(scale: Scale, ratios: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Judge every claim.
+    """Judge every claim whose arms the scale runs; C12, which is about a step, beside C1.
 
     Args:
         scale: The runs.
@@ -60,9 +59,16 @@ def judge(scale: Scale, ratios: pd.DataFrame | None = None) -> pd.DataFrame:
     damage = {at: verdict(DAMAGE.estimate(scale, at), DAMAGE.threshold) for at in scale.structures}
     for claim in CLAIMS:
         for at in scale.structures if claim.structured else [OWN]:
-            rows.append(_judge(claim, scale, at, damage[at]))
-    rows += _judge_speed(ratios)
+            if _runs(scale, claim, at):
+                rows.append(_judge(claim, scale, at, damage[at]))
+    if _runs(scale, CLAIMS[0]):
+        rows += _judge_speed(ratios)
     return pd.DataFrame(rows)
+
+
+def _runs(scale, claim, at=OWN):
+    """Whether the scale has the arms of a claim, run already or not."""
+    return {arm.format(at) for arm in claim.arms} <= set(scale.arms)
 
 
 def _judge(claim, scale, at, damage):
@@ -70,9 +76,8 @@ def _judge(claim, scale, at, damage):
     estimate = claim.estimate(scale, at)
     own = verdict(estimate, claim.threshold)
     final = with_damage(own, damage) if claim.needs_damage else own
-    notes = [f"{arm} is not run" for arm in arms if arm not in scale.arms]
     missing = {arm: scale.missing[arm] for arm in arms if arm in scale.missing}
-    notes += [f"missing: {describe_runs(missing)}"] if missing else []
+    notes = [f"missing: {describe_runs(missing)}"] if missing else []
     notes += [f"{arm}: {len(scale.diverged(arm))} diverged" for arm in arms if scale.diverged(arm)]
     notes += [f"{own} by its own numbers, but C5b is {damage}"] if final != own else []
     if claim.assumes_damage and damage != REPRODUCED:
