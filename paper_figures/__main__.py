@@ -107,8 +107,7 @@ def write_scale(
     for name, plan in _plans(scale, paper).items():
         if plan.left_out:
             reasons.append(plan.left_out)
-            for kind in figures.FORMATS:
-                (folder / f"{name}.{kind}").unlink(missing_ok=True)
+            _remove(folder, f"{name}.*")
             continue
         pictures = _write_pictures(plan.draw(False), folder, name)
         drawings.append(
@@ -197,11 +196,15 @@ def write_monitor(results: Path, folder: Path) -> None:
 
 
 def write_study(scale: Scale, folder: Path) -> report.Section:
-    """Write the figures, questions and findings on test-time statistics; return their section."""
+    """Write the figures, questions and findings on test-time statistics; return their section.
+
+    A question without its arms is left out with the reason, and its former files are removed.
+    """
     drawings, reasons = [], []
     for number, question in test_time.QUESTIONS.items():
         if reason := question.missing(scale):
             reasons.append(reason)
+            _remove(folder, f"*_{number}.*")
             continue
         pictures = _write_pictures(question.draw(scale), folder, f"figure_{number}")
         found = question.find(scale)
@@ -243,6 +246,12 @@ def _load_scales(results, names):
     if errors:
         raise ResultsError("\n".join(errors))
     return scales
+
+
+def _remove(folder, pattern):
+    """Remove what an earlier run wrote of something that is now left out."""
+    for path in folder.glob(pattern):
+        path.unlink()
 
 
 def _write(path, data):

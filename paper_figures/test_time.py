@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from paper_figures.figures import new_figure, styled
 from paper_figures.load import VALIDATION, Scale
-from paper_figures.statistics import mean_curve, mean_interval
+from paper_figures.statistics import Estimate, mean_curve, mean_interval
 from paper_figures.test_time_findings import (
     RATES,
     TRAINED,
@@ -120,6 +120,12 @@ def _line(axes, x, estimates, **look):
         axes.fill_between(x, low, high, color=look["color"], alpha=0.15, lw=0)
 
 
+def _of_logs(factors):
+    """Estimate a factor as the mean of its logarithms: its interval stays above 0."""
+    logs = mean_interval(np.log(factors))
+    return Estimate(*(float(np.exp(x)) for x in (logs.mean, logs.low, logs.high)), logs.n)
+
+
 def _curve(axes, values, **look):
     mean = mean_curve(values)
     axes.plot(mean["step"], mean["mean"], **look)
@@ -218,7 +224,7 @@ def draw_minibatches(scale: Scale, stacked: bool = False) -> Figure:
     figure, (changes, classes, corrupted) = _axes(stacked, 3)
     _by_size(changes, scale, r"changes_minibatch_(\d+)_percent")
     changes.set_title("The same image among other mates:\nother prediction")
-    changes.set_ylabel("pairs of minibatches, %")
+    changes.set_ylabel("predictions that differ, %")
     changes.set_ylim(0, 100)
     changes.legend(fontsize=7)
     for arm in TRAINED:
@@ -266,9 +272,7 @@ def draw_training(scale: Scale, stacked: bool = False) -> Figure:
         _curve(accuracy, scale.values(arm, VALIDATION), **look)
         _curve(norms, total_norm(scale, arm), **look)
         names = members(scale, arm, r"activation_rms_layer_(\d+)")
-        grown = [
-            mean_interval(growth(scale, arm, scale.values(arm, name))) for name in names.values()
-        ]
+        grown = [_of_logs(growth(scale, arm, scale.values(arm, name))) for name in names.values()]
         if not arm.endswith("cold"):
             _line(layers, list(names), grown, marker=".", **look)
     for axes, title in (
@@ -283,11 +287,11 @@ def draw_training(scale: Scale, stacked: bool = False) -> Figure:
     loss.set_ylim(0)
     _accuracies(accuracy.yaxis)
     norms.set_ylabel("norm")
-    norms.set_ylim(0, 1.1 * max(line.get_ydata()[-1] for line in norms.lines))
+    norms.set_ylim(0)
     layers.set_title("Growth of activations before\nnormalization, since the warm-up")
     layers.set_xlabel("layer")
     layers.set_ylabel("factor")
-    _logarithmic(layers)
+    layers.set_yscale("log")
     handles = loss.get_legend_handles_labels()
     columns = 1 if stacked else 3
     figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize=8)
@@ -314,8 +318,8 @@ QUESTIONS = {
         "Why not use the test minibatch's own mean and variance, as in training?",
         "Because then the answer for an image depends on which other images happen to be asked "
         "about with it, and in a minibatch of one image, or of one class, the statistics remove "
-        "the very thing that was to be recognized. Where all test images are shifted alike, as by "
-        "another camera, it can be the better choice.",
+        "part of what was to be recognized and leave what the network was not trained on. Where "
+        "all test images are shifted alike, as by another camera, it can be the better choice.",
         "Minibatch-mates, structure and corruption.",
         draw_minibatches,
         find_minibatches,
@@ -326,7 +330,8 @@ QUESTIONS = {
         "Normalize with averages as constants, and the gradient no longer knows that the "
         "normalization will undo what it does: weights grow step by step and learning suffers. Use "
         "the averages in the forward pass and let the gradient flow through the minibatch's "
-        "statistics, and it works: that is Batch Renormalization.",
+        "statistics, and it trains nearly as well as batch normalization with independent "
+        "minibatches of 32, and better with small ones: that is Batch Renormalization.",
         "Training with the averages.",
         draw_training,
         find_training,

@@ -24,6 +24,8 @@ WAYS = (
 LETTERS = {"constants-32": "a", "unclipped-32": "b", "brn-32": "c", "bn-32": "d"}
 CHANCES = {"digits:2": 1.0, "tiny_imagenet": CHANCE}
 """Accuracy of guessing, in percent, by the data's name."""
+NOISE_MINIBATCHES = 32
+"""Whose mean statistics are compared with the population's, the weights held still."""
 WARM_UP = 0.1  # of the run: batch normalization in the first four ways
 
 
@@ -152,15 +154,20 @@ def find_averages(scale: Scale) -> list[Finding]:
     for size in (1, 4, 32, 512):
         images = "test image" if size == 1 else "test images"
         rows.append((f"{size} {images}", f"accuracy_minibatch_{size:03}_percent", 1))
-    enough = {arm: _as_good_from(scale, arm) for arm in TRAINED}
     head = "statistics of"
-    last = {head: "not shown to be worse than the running average", **enough}
-    worth = pd.concat([_by_arm(scale, head, rows), pd.DataFrame([last])], ignore_index=True)
-    middle = middle_step(scale)
-    still = [
-        ("mean", "mean_distance_still"),
-        ("log standard deviation", "stddev_distance_still"),
+    enough = {arm: _as_good_from(scale, arm) for arm in TRAINED}
+    last = [
+        *(
+            {head: f"{words}, paired", **{a: show(_gap(scale, a, *kinds)) for a in TRAINED}}
+            for words, kinds in (
+                ("population - running average", ("population", "running")),
+                ("all test images - population", ("test_set", "population")),
+            )
+        ),
+        {head: "not shown to be worse than the running average", **enough},
     ]
+    worth = pd.concat([_by_arm(scale, head, rows), pd.DataFrame(last)], ignore_index=True)
+    middle = middle_step(scale)
     return [
         Finding("Accuracy, %, by the statistics that test images are normalized with:", worth),
         Finding(
@@ -171,17 +178,14 @@ def find_averages(scale: Scale) -> list[Finding]:
             _by_alpha(scale, middle),
         ),
         Finding(
+            "Distance of the running averages from the population's standard deviation, "
+            "`log(stddev / sigma)`, early and at the end, and the alpha with the least:",
+            _as_it_settles(scale),
+        ),
+        Finding(
             "With the weights held still, the distance of the minibatches' mean statistics from "
             "the population's:",
-            pd.DataFrame(
-                [
-                    {
-                        "statistic": name,
-                        **{a: _value(scale, a, measure, 3) for a in ("bn-32", "bn-4")},
-                    }
-                    for name, measure in still
-                ]
-            ),
+            _still(scale),
         ),
         _n(scale, (*TRAINED, *RATES)),
     ]
@@ -219,9 +223,40 @@ def _by_alpha(scale, middle):
     )
 
 
+def _as_it_settles(scale):
+    """Distance of the standard deviation by alpha, at the first comparison and the last."""
+    measures = members(scale, "bn-32", r"stddev_distance_alpha_([\d.]+)")
+    first = int(scale.values("bn-32", "minibatch_mean_noise")["step"].min())
+    columns = {}
+    for arm in ("bn-32", "bn-4"):
+        for step in (first, scale.total_steps):
+            found = {a: mean_interval(at_step(scale, arm, m, step)) for a, m in measures.items()}
+            nearest = min(found, key=lambda alpha: found[alpha].mean)
+            columns[f"{arm}, step {step}"] = [*(show(e, 3) for e in found.values()), f"{nearest:g}"]
+    return pd.DataFrame({"alpha": [*(f"{alpha:g}" for alpha in measures), "nearest"], **columns})
+
+
+def _still(scale):
+    """Distance that no momentum removes, and how much of it is noise of the minibatches."""
+    arms = ("bn-32", "bn-4")
+    noise = {arm: final(scale, arm, "minibatch_mean_noise") for arm in arms}
+    minibatches = np.sqrt(NOISE_MINIBATCHES)
+    rows = [
+        ("mean", {a: final(scale, a, "mean_distance_still") for a in arms}),
+        ("mean, if it were noise alone", {a: noise[a] / minibatches for a in arms}),
+        ("log standard deviation", {a: final(scale, a, "stddev_distance_still") for a in arms}),
+    ]
+    return pd.DataFrame(
+        [
+            {"statistic": name, **{arm: show(mean_interval(v), 3) for arm, v in values.items()}}
+            for name, values in rows
+        ]
+    )
+
+
 def find_minibatches(scale: Scale) -> list[Finding]:
     """State how much mates, structure and corruption change."""
-    head, sizes = "test minibatch of", (2, 32, 512)
+    head, sizes = "test minibatch of", (2, 8, 32, 128, 512)
     return [
         Finding(
             "How often the same image among other mates gets another prediction, %:",
@@ -241,15 +276,9 @@ def find_minibatches(scale: Scale) -> list[Finding]:
                 scale,
                 "classes in the minibatch",
                 [
-                    *(
-                        (
-                            f"{k}",
-                            f"accuracy_classes_{k:02}_minibatch_percent",
-                            1,
-                        )
-                        for k in (16, 4, 1)
-                    ),
-                    ("1, running average", "accuracy_classes_01_running_percent", 1),
+                    (f"{k}{name}", f"accuracy_classes_{k:02}_{kind}_percent", 1)
+                    for kind, name in (("minibatch", ""), ("running", ", running average"))
+                    for k in (16, 4, 1)
                 ],
             ),
         ),
@@ -274,14 +303,19 @@ def _by_corruption(scale):
 
 def find_training(scale: Scale) -> list[Finding]:
     """State what becomes of each way to train; a diverged run has the accuracy of chance."""
-    rows, chance = [], CHANCES[scale.manifest["protocol"]["source"]]
+    chance = CHANCES[scale.manifest["protocol"]["source"]]
+    accuracies = {arm: finals(scale, arm, chance=chance) for arm in WAYS}
+    rows = []
     for arm in WAYS:
         diverged = len(scale.diverged(arm))
         rows.append(
             {
                 "way": f"{arm} ({LETTERS[arm]})" if arm in LETTERS else arm,
                 "loss": show(mean_interval(final(scale, arm, "training_loss")), 2),
-                "accuracy, %": show(mean_interval(finals(scale, arm, chance=chance))),
+                "accuracy, %": show(mean_interval(accuracies[arm])),
+                "accuracy - (d)": "-"
+                if arm == "bn-32"
+                else show(paired_difference(accuracies[arm], accuracies["bn-32"])),
                 "norm of all kernels": show(mean_interval(growth(scale, arm)), 2),
                 **({"diverged runs": str(diverged)} if diverged else {}),
             }
@@ -291,15 +325,52 @@ def find_training(scale: Scale) -> list[Finding]:
     verdict = "not decided"
     if difference.n > 1:
         verdict = "larger" if difference.low > 0 else "smaller" if difference.high < 0 else verdict
+    warm = round(WARM_UP * scale.total_steps)
     return [
         Finding(
-            "At the end of training: loss, accuracy with the running average, and the norm of all "
-            f"kernels, as a multiple of that at step {round(WARM_UP * scale.total_steps)}:",
+            "At the end of training: loss, accuracy with the running average, the same less that "
+            "of (d), paired, and the norm of all kernels, as a multiple of that at step "
+            f"{warm}:",
             pd.DataFrame(rows).fillna("0"),
         ),
         Finding(
             f"Log growth of constants-32 over that of unclipped-32: {show(difference, 2)}, by the "
             f"protocol's criterion {verdict}."
         ),
+        Finding(
+            "The layer with the least and the one with the most, means over seeds: growth of the "
+            f"activations before normalization since step {warm}, their root mean square after "
+            "normalization with the averages at the end, and the standard deviation of that over "
+            "the evaluations of a run's second half:",
+            _activations(scale),
+        ),
         _n(scale, WAYS),
     ]
+
+
+def _activations(scale):
+    """Range over layers of the growth before normalization, and of what is left after it."""
+    rows = []
+    for arm, letter in LETTERS.items():
+        before = members(scale, arm, r"activation_rms_layer_(\d+)").values()
+        after = members(scale, arm, r"normalized_rms_layer_(\d+)").values()
+        grown = [
+            np.exp(np.log(growth(scale, arm, scale.values(arm, name))).mean()) for name in before
+        ]
+        left = [final(scale, arm, name).mean() for name in after]
+        moved = [_fluctuation(scale.values(arm, name), scale.total_steps / 2) for name in after]
+        rows.append(
+            {
+                "way": f"{arm} ({letter})",
+                "growth before": f"{min(grown):.1f} to {max(grown):.1f}",
+                "root mean square after": f"{min(left):.2f} to {max(left):.2f}",
+                "its fluctuation": f"{min(moved):.2f} to {max(moved):.2f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _fluctuation(values, start):
+    """Standard deviation over the steps of a run after `start`, root mean square over seeds."""
+    late = values[values["step"] > start]
+    return np.sqrt(late.groupby("seed")["value"].var().mean())

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments import test_time as measurements
 from paper_figures import report
 from paper_figures import test_time as study
 from paper_figures import test_time_findings as findings
+from paper_figures.__main__ import write_study
 from paper_figures.load import VALIDATION, Scale, load_paper, load_scale
 from paper_figures.statistics import Estimate
 
@@ -77,18 +79,57 @@ def test_a_diverged_run_counts_with_the_accuracy_of_chance():
         for seed in (0, 1)
         for step in (1, 10)
         for measure, value in (
-            (VALIDATION, 60.0),
+            (VALIDATION, 60.0 + 10 * seed if arm == "bn-32" else 60.0),
             ("training_loss", 2.0),
             ("weight_norm_layer_01", 1.0 * step),
+            ("activation_rms_layer_01", 1.0),
+            ("activation_rms_layer_02", 1.0 if step == 1 else 2.0 * 4**seed),
+            ("normalized_rms_layer_01", 1.25),
+            ("normalized_rms_layer_02", 1.0),
         )
     ]
     scale = made([row for row in rows if row[:3] != ("constants-32", 1, 10)])
     lost = (scale.runs["arm"] == "constants-32") & (scale.runs["seed"] == 1)
     scale.runs.loc[lost, "status"] = "diverged"
-    table = findings.find_training(scale)[0].table.set_index("way")
+    ways, _, layers, _ = findings.find_training(scale)
+    table = ways.table.set_index("way")
     assert table.loc["constants-32 (a)", "accuracy, %"].startswith("30.5 ")  # of 60 and 1
     assert table["diverged runs"].tolist() == ["1", "0", "0", "0", "0", "0"]
-    assert table.loc["bn-32 (d)", "accuracy, %"].startswith("60.0 ")
+    assert table.loc["bn-32 (d)", "accuracy, %"].startswith("65.0 ")
+    assert table.loc["unclipped-32 (b)", "accuracy - (d)"].startswith("-5.0 ")  # 0 and -10
+    assert table.loc["constants-32 (a)", "accuracy - (d)"].startswith("-34.5 ")  # 0 and -69
+    layers = layers.table.set_index("way").loc["brn-32 (c)"]
+    assert layers.tolist()[:2] == ["1.0 to 4.0", "1.00 to 1.25"]  # 4: geometric mean of 2 and 8
+
+
+def test_fluctuation_is_that_of_a_run_after_a_step():
+    rows = [(0, 1, 9.0), (0, 6, 1.0), (0, 8, 3.0), (1, 6, 5.0), (1, 8, 5.0)]
+    values = pd.DataFrame(rows, columns=["seed", "step", "value"])
+    assert findings._fluctuation(values, 5) == 1.0  # of the variances 2 and 0
+
+
+def test_distances_by_alpha_name_the_nearest_and_the_still_ones_their_noise():
+    scale = made(
+        [
+            (arm, seed, step, measure, value)
+            for arm in ("bn-32", "bn-4")
+            for seed in (0, 1)
+            for step, small, large in ((5, 0.4, 0.1), (10, 0.2, 0.3))
+            for measure, value in (
+                ("stddev_distance_alpha_0.3", large),
+                ("stddev_distance_alpha_0.03", small),
+                ("mean_distance_still", 0.125),
+                ("stddev_distance_still", 0.25),
+                ("minibatch_mean_noise", np.sqrt(measurements.NOISE_MINIBATCHES)),
+            )
+        ]
+    )
+    table = findings._as_it_settles(scale).set_index("alpha")
+    assert table.columns.tolist()[:2] == ["bn-32, step 5", "bn-32, step 10"]
+    assert table["bn-32, step 10"].tolist()[:2] == ["0.200 [0.200, 0.200]", "0.300 [0.300, 0.300]"]
+    assert table.loc["nearest"].tolist() == ["0.3", "0.03", "0.3", "0.03"]
+    still = findings._still(scale)["bn-4"].tolist()
+    assert [value.split()[0] for value in still] == ["0.125", "1.000", "0.250"]
 
 
 def test_answers_have_two_sentences():
@@ -103,7 +144,14 @@ def test_a_question_without_its_arms_is_left_out_with_the_reason():
     assert "brn-32, bn-4 not run" in study.QUESTIONS[2].missing(scale)
 
 
-@pytest.mark.parametrize("name", ["test_time"])
+def test_the_files_of_a_question_that_is_left_out_are_removed(tmp_path):
+    for name in ("figure_2.png", "finding_2.md", "notes.md"):
+        (tmp_path / name).write_text("before", encoding="utf-8")
+    write_study(made([("bn-32", 0, 10, "m", 1.0)]), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["captions.md", "notes.md"]
+
+
+@pytest.mark.parametrize("name", ["test_time", "test_time_tiny_imagenet"])
 def test_the_page_and_the_committed_files_say_what_the_results_say(name):
     scale = load_scale(ROOT / "results", name)
     folder = ROOT / "paper_figures" / "output" / name
