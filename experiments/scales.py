@@ -177,7 +177,7 @@ TINY_IMAGENET_LONG = dataclasses.replace(
     title="Tiny ImageNet at 32x32, trained longer",
     steps=6000,
     evaluate_every=500,
-    studies=(Study("paper", "non-i.i.d. minibatches, 15 epochs", TRAINED_LONGER, _THREE),),
+    studies=(Study("longer", "non-i.i.d. minibatches, 15 epochs", TRAINED_LONGER, _THREE),),
     notes=(
         "As the scale tiny_imagenet, but 6,000 steps (15 epochs) instead of 1,200, for the one "
         "question that a short run leaves open: does the harm of non-i.i.d. minibatches come late?",

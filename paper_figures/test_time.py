@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from paper_figures.figures import new_figure, styled
 from paper_figures.load import VALIDATION, Scale
@@ -287,9 +288,10 @@ def draw_training(scale: Scale, stacked: bool = False) -> Figure:
     loss.set_ylim(0)
     _accuracies(accuracy.yaxis)
     norms.set_ylabel("norm")
-    norms.set_ylim(0)
+    norms.set_yscale("log")
     layers.set_title("Growth of activations before\nnormalization, since the warm-up")
     layers.set_xlabel("layer")
+    layers.xaxis.set_major_locator(MaxNLocator(integer=True))
     layers.set_ylabel("factor")
     layers.set_yscale("log")
     handles = loss.get_legend_handles_labels()
