@@ -43,6 +43,12 @@ def mean_interval(values) -> Estimate:
     return Estimate(float(mean), float(mean - half), float(mean + half), len(values))
 
 
+def geometric_interval(factors) -> Estimate:
+    """Estimate a factor by the mean of its logarithms: the interval stays above 0."""
+    logs = mean_interval(np.log(factors))
+    return Estimate(*(float(np.exp(x)) for x in (logs.mean, logs.low, logs.high)), logs.n)
+
+
 def mean_curve(values: pd.DataFrame) -> pd.DataFrame:
     """Average one arm's curves step by step, over the runs that were measured at that step.
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from paper_figures.figures import new_figure, styled
 from paper_figures.load import VALIDATION, Scale
-from paper_figures.statistics import Estimate, mean_curve, mean_interval
+from paper_figures.statistics import geometric_interval, mean_curve, mean_interval
 from paper_figures.test_time_findings import (
     RATES,
     TRAINED,
@@ -119,12 +119,6 @@ def _line(axes, x, estimates, **look):
     axes.plot(x, mean, **look)
     if np.isfinite(low).any():
         axes.fill_between(x, low, high, color=look["color"], alpha=0.15, lw=0)
-
-
-def _of_logs(factors):
-    """Estimate a factor as the mean of its logarithms: its interval stays above 0."""
-    logs = mean_interval(np.log(factors))
-    return Estimate(*(float(np.exp(x)) for x in (logs.mean, logs.low, logs.high)), logs.n)
 
 
 def _curve(axes, values, **look):
@@ -273,7 +267,10 @@ def draw_training(scale: Scale, stacked: bool = False) -> Figure:
         _curve(accuracy, scale.values(arm, VALIDATION), **look)
         _curve(norms, total_norm(scale, arm), **look)
         names = members(scale, arm, r"activation_rms_layer_(\d+)")
-        grown = [_of_logs(growth(scale, arm, scale.values(arm, name))) for name in names.values()]
+        grown = [
+            geometric_interval(growth(scale, arm, scale.values(arm, name)))
+            for name in names.values()
+        ]
         if not arm.endswith("cold"):
             _line(layers, list(names), grown, marker=".", **look)
     for axes, title in (

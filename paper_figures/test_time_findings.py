@@ -8,7 +8,12 @@ import pandas as pd
 
 from paper_figures.criteria import CHANCE, finals
 from paper_figures.load import Scale
-from paper_figures.statistics import Estimate, mean_interval, paired_difference
+from paper_figures.statistics import (
+    Estimate,
+    geometric_interval,
+    mean_interval,
+    paired_difference,
+)
 from paper_figures.tables import to_markdown
 
 TRAINED = ("bn-32", "brn-32", "bn-4")
@@ -355,7 +360,7 @@ def _activations(scale):
         before = members(scale, arm, r"activation_rms_layer_(\d+)").values()
         after = members(scale, arm, r"normalized_rms_layer_(\d+)").values()
         grown = [
-            np.exp(np.log(growth(scale, arm, scale.values(arm, name))).mean()) for name in before
+            geometric_interval(growth(scale, arm, scale.values(arm, name))).mean for name in before
         ]
         left = [final(scale, arm, name).mean() for name in after]
         moved = [_fluctuation(scale.values(arm, name), scale.total_steps / 2) for name in after]

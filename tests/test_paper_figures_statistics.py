@@ -7,6 +7,7 @@ import pytest
 
 from paper_figures.statistics import (
     Estimate,
+    geometric_interval,
     half_width,
     mean_curve,
     mean_interval,
@@ -46,6 +47,14 @@ def test_mean_interval_of_two_values_one_apart():
     assert (estimate.mean, estimate.n) == (1.5, 2)
     assert estimate.low == pytest.approx(1.5 - T_1 / 2, rel=1e-5)
     assert estimate.high == pytest.approx(1.5 + T_1 / 2, rel=1e-5)
+
+
+def test_geometric_interval_is_that_of_the_logarithms():
+    found = geometric_interval([1.0, math.e])  # logarithms 0 and 1
+    assert found.mean == pytest.approx(math.exp(0.5))
+    assert math.log(found.high) == pytest.approx(0.5 + T_1 / 2, rel=1e-4)
+    assert found.low * found.high == pytest.approx(math.e)
+    assert found.n == 2
 
 
 def test_mean_interval_does_not_exist_for_one_seed_or_none():
