@@ -6,15 +6,16 @@ python -m experiments run     --scale NAME [--arms A,B] [--seeds 0,1] [--jobs N]
 python -m experiments status  --scale NAME              what is done, and how long the rest takes
 python -m experiments collect --scale NAME              one table of all results
 python -m experiments benchmark                         the layers' speed beside other layers'
+python -m experiments monitor                           r and d of a run, and what looking costs
 """
 
 import argparse
 import os
 import sys
 
-from experiments import grid
-from experiments.scales import MINIBATCH, SCALES
-from experiments.store import Store
+from experiments.grid import runs as grid
+from experiments.grid.protocols import MINIBATCH, SCALES
+from experiments.records.store import Store
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,9 +66,18 @@ def _parser():
     benchmark.add_argument("--quick", action="store_true", help="two rounds of small shapes")
     benchmark.add_argument("--gpu", action="store_true", help="ResNet-50's shapes, bfloat16 too")
 
+    text = "train one run, watched by the monitor, on the backend KERAS_BACKEND"
+    monitor = commands.add_parser("monitor", help=text, description=text)
+    monitor.set_defaults(command=_monitor)
+    monitor.add_argument("--scale", default="digits", help="default digits")
+    monitor.add_argument("--arm", default="brn-4", help="default brn-4")
+    monitor.add_argument("--seed", type=int, default=0, help="default 0")
+    monitor.add_argument("--every", type=int, default=10, help="steps between looks (default 10)")
+    monitor.add_argument("--results", default="results", help="folder of results")
+
     prepare = commands.add_parser("prepare", help="fetch or convert a data set")
     prepare.set_defaults(command=_prepare)
-    prepare.add_argument("--dataset", required=True, help="a name, as in experiments/data.py")
+    prepare.add_argument("--dataset", required=True, help="a name, as in experiments/data/load.py")
     prepare.add_argument("--image-size", type=int, help="side to resize to (default: as it is)")
     prepare.add_argument("--manual-dir", help="folder with archives that are got by hand")
     _add_data_dir(prepare)
@@ -104,7 +114,7 @@ def _list(options):
 def _run(options):
     if options.jobs < 1:
         raise ValueError(f"Expected --jobs of at least 1. Received: --jobs {options.jobs}")
-    from experiments.workers import run_all
+    from experiments.training.workers import run_all
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     runs = _selected(options)
@@ -115,21 +125,21 @@ def _run(options):
     print(f"{options.scale}: {len(runs)} runs; {before} had ended before; now: {now or 'none'}")
     if "busy" in counts:
         print("Busy runs are being trained by another command: see `status`.")
-    from experiments.status import summary
+    from experiments.records.status import summary
 
     print("\n".join(summary(Store(options.results), runs)))
     return 0
 
 
 def _status(options):
-    from experiments.status import describe
+    from experiments.records.status import describe
 
     print(describe(Store(options.results), _selected(options), options.verbose))
     return 0
 
 
 def _collect(options):
-    from experiments.collect import collect
+    from experiments.records.collect import collect
 
     store, runs = Store(options.results), _selected(options)
     found, missing = collect(store, runs)
@@ -146,16 +156,24 @@ def _benchmark(options):
     if options.rounds < 1:
         raise ValueError(f"Expected --rounds of at least 1. Received: --rounds {options.rounds}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from experiments import benchmark
+    from experiments.speed import benchmark
 
     benchmark.run(options.results, options.rounds, options.quick, options.gpu)
     return 0
 
 
-def _prepare(options):
-    from experiments import data
+def _monitor(options):
+    (run,) = grid.runs(options.scale, [options.arm], [options.seed])
+    from experiments.studies import clipping
 
-    source = data.prepare(
+    clipping.record(run, options.every, options.results)
+    return 0
+
+
+def _prepare(options):
+    from experiments.data.load import prepare
+
+    source = prepare(
         options.dataset, options.data_dir, options.manual_dir, image_size=options.image_size
     )
     sizes = f"{len(source.train)} training and {len(source.validation)} validation images"
