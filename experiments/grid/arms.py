@@ -25,7 +25,7 @@ class Arm:
             validation minibatches, too.
         bounds: of r and d, as `models.normalization` takes them: "paper", "<r_max>/<d_max>" or
             "none after <fraction>".
-        changes: settings of the scale that this arm changes: name -> value.
+        changes: settings of the protocol that this arm changes: name -> value.
         measurements: what `inference.Measurements` measures in addition: "norms" of weights and
             activations, and "statistics" along the run, "minibatches" at its end.
     """
@@ -193,7 +193,7 @@ def test_time(learning_rate: float) -> tuple[Arm, ...]:
     """Returns the arms of the study of test-time statistics.
 
     Args:
-        learning_rate: the scale's; two arms train at a quarter and at four times it.
+        learning_rate: the protocol's; two arms train at a quarter and at four times it.
     """
     everything = ("norms", "statistics", "minibatches")
 

@@ -1,4 +1,4 @@
-"""The scales: a data set, a network and a protocol, in which every arm is trained alike."""
+"""The protocols: a data set, a network and how it is trained, alike for every arm."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ _THREE, _FIVE = tuple(range(3)), tuple(range(5))
 
 
 @dataclass(frozen=True)
-class Scale:
-    """A data set, a network and a protocol, the same for every arm.
+class Protocol:
+    """A data set, a network and how it is trained, the same for every arm.
 
     Attributes:
         name, title: for ids and for headings.
@@ -94,7 +94,7 @@ class Scale:
         return {arm.name: arm for study in self.studies for arm in study.arms}
 
 
-DIGITS = Scale(
+DIGITS = Protocol(
     name="digits",
     title="digits in miniature",
     source="digits:2",
@@ -127,7 +127,7 @@ DIGITS = Scale(
     ),
 )
 
-TINY_IMAGENET = Scale(
+TINY_IMAGENET = Protocol(
     name="tiny_imagenet",
     title="Tiny ImageNet at 32x32",
     source="tiny_imagenet",
@@ -186,7 +186,7 @@ TINY_IMAGENET_LONG = dataclasses.replace(
     ),
 )
 
-IMAGENET = Scale(
+IMAGENET = Protocol(
     name="imagenet",
     title="ImageNet, the paper's scale",
     source="imagenet2012",
@@ -213,7 +213,7 @@ IMAGENET = Scale(
     ),
 )
 
-SMOKE = Scale(
+SMOKE = Protocol(
     name="smoke",
     title="a smoke test, not an experiment",
     source="digits",
@@ -234,13 +234,13 @@ SMOKE = Scale(
 )
 
 
-def _test_time(scale, name, note, **changes):
-    """A scale of the study of test-time statistics, with its own runs and results."""
-    arms = test_time(scale.learning_rate)
+def _test_time(protocol, name, note, **changes):
+    """A protocol of the study of test-time statistics, with its own runs and results."""
+    arms = test_time(protocol.learning_rate)
     return dataclasses.replace(
-        scale,
+        protocol,
         name=name,
-        title=f"statistics at test time, {scale.title}",
+        title=f"statistics at test time, {protocol.title}",
         workers=1,
         averaging=0.0,
         studies=(Study("test-time", "three questions about statistics at test time", arms, _FIVE),),
@@ -273,7 +273,7 @@ TEST_TIME_TINY_IMAGENET = _test_time(
     shift=0,
 )
 
-SCALES = (
+PROTOCOLS = (
     SMOKE,
     DIGITS,
     TINY_IMAGENET,

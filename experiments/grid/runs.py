@@ -1,38 +1,38 @@
-"""The grid of runs: a named run for each arm of a scale and each seed.
+"""The grid of runs: a named run for each arm of a protocol and each seed.
 
-An *arm* (`arms.py`) is a way to normalize and to sample; a *scale* (`protocols.py`) is a data set,
-a network and a protocol. A run is an arm at a scale with a seed: `digits-brn-4-s0`.
+An *arm* (`arms.py`) is a way to normalize and to sample; a *protocol* (`protocols.py`) is a data
+set, a network and how it is trained. A run is an arm in a protocol with a seed: `digits-brn-4-s0`.
 """
 
 import dataclasses
 from dataclasses import dataclass
 
 from experiments.grid.arms import Arm
-from experiments.grid.protocols import MINIBATCH, SCALES, Scale
+from experiments.grid.protocols import MINIBATCH, PROTOCOLS, Protocol
 
 
 @dataclass(frozen=True)
 class Run:
-    """One arm at one scale with one seed."""
+    """One arm in one protocol with one seed."""
 
-    scale: Scale
+    protocol: Protocol
     arm: Arm
     seed: int
 
     @property
-    def protocol(self) -> Scale:
-        """The scale, with what the arm changes in it."""
-        return dataclasses.replace(self.scale, **self.arm.changes)
+    def effective_protocol(self) -> Protocol:
+        """The protocol, with what the arm changes in it."""
+        return dataclasses.replace(self.protocol, **self.arm.changes)
 
     @property
     def id(self) -> str:
-        """The run's name, and its result file's: `<scale>-<arm>-s<seed>`."""
-        return f"{self.scale.name}-{self.arm.name}-s{self.seed}"
+        """The run's name, and its result file's: `<protocol>-<arm>-s<seed>`."""
+        return f"{self.protocol.name}-{self.arm.name}-s{self.seed}"
 
     def config(self) -> dict:
         """Returns all that decides what the run computes: a flat dict, ready for JSON."""
         return {
-            "scale": self.scale.name,
+            "scale": self.protocol.name,
             "arm": self.arm.name,
             "seed": self.seed,
             "normalization": self.arm.normalization,
@@ -41,22 +41,22 @@ class Run:
             "sampling": self.arm.sampling,
             "minibatch_statistics": self.arm.minibatch_statistics,
             "minibatch_size": MINIBATCH,
-            "total_steps": self.protocol.steps,
+            "total_steps": self.effective_protocol.steps,
             **({"measurements": list(self.arm.measurements)} if self.arm.measurements else {}),
-            **{k: v for k, v in self.protocol.settings().items() if k != "steps"},
+            **{k: v for k, v in self.effective_protocol.settings().items() if k != "steps"},
         }
 
 
-def scale(name: str) -> Scale:
-    """Returns the scale of this name, or raises a `ValueError` that lists them."""
-    return _named("--scale", name, {scale.name: scale for scale in SCALES})
+def protocol_named(name: str) -> Protocol:
+    """Returns the protocol of this name, or raises a `ValueError` that lists them."""
+    return _named("--protocol", name, {protocol.name: protocol for protocol in PROTOCOLS})
 
 
-def runs(scale_name: str, arms=None, seeds=None, studies=None) -> list[Run]:
-    """Returns the runs of a scale, study by study and arm by arm, each once.
+def select_runs(protocol_name: str, arms=None, seeds=None, studies=None) -> list[Run]:
+    """Returns the runs of a protocol, study by study and arm by arm, each once.
 
     Args:
-        scale_name: name of the scale.
+        protocol_name: name of the protocol.
         arms: names of arms, all by default.
         seeds: seeds, those of the study by default.
         studies: names of studies, all by default.
@@ -64,7 +64,7 @@ def runs(scale_name: str, arms=None, seeds=None, studies=None) -> list[Run]:
     Raises:
         ValueError: for a name that is not in the grid, or a negative seed.
     """
-    chosen = scale(scale_name)
+    chosen = protocol_named(protocol_name)
     for seed in seeds or ():
         if seed < 0:
             raise ValueError(f"Expected seeds from 0 upwards. Received: --seeds {seed}")

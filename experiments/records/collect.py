@@ -1,19 +1,19 @@
-"""Gathers the results of a scale: one tidy CSV, and a manifest of what should be there."""
+"""Gathers the results of a protocol: one tidy CSV, and a manifest of what should be there."""
 
 import io
 import json
 
 import pandas as pd
 
-from experiments.grid import runs as grid
+from experiments.grid.runs import Run
 from experiments.records.store import Store, write_text
 
 COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", "measure", "value")
 _MAIN_MEASURE = "validation_accuracy_percent"
 
 
-def collect(store: Store, runs: list[grid.Run]) -> tuple[int, list[str]]:
-    """Writes `<scale>.csv` and `<scale>.json` for runs of one scale.
+def collect(store: Store, runs: list[Run]) -> tuple[int, list[str]]:
+    """Writes `<protocol>.csv` and `<protocol>.json` for runs of one protocol.
 
     The CSV has one row a measurement; the manifest names every run that was asked for and, under
     `missing`, those without a result, so that whoever reads the CSV knows what is not in it.
@@ -33,10 +33,10 @@ def collect(store: Store, runs: list[grid.Run]) -> tuple[int, list[str]]:
     found = [result for result in results.values() if result is not None]
     table = io.StringIO()
     pd.DataFrame(_rows(found), columns=COLUMNS).to_csv(table, index=False, lineterminator="\n")
-    scale = runs[0].scale
-    write_text(store.root / f"{scale.name}.csv", table.getvalue())
-    manifest = json.dumps(_manifest(scale, runs, found, missing), indent=1) + "\n"
-    write_text(store.root / f"{scale.name}.json", manifest)
+    protocol = runs[0].protocol
+    write_text(store.root / f"{protocol.name}.csv", table.getvalue())
+    manifest = json.dumps(_manifest(protocol, runs, found, missing), indent=1) + "\n"
+    write_text(store.root / f"{protocol.name}.json", manifest)
     return len(found), missing
 
 
@@ -51,17 +51,17 @@ def _rows(results):
                 yield (*run, point["step"], config["total_steps"], measure, value)
 
 
-def _manifest(scale, runs, results, missing):
+def _manifest(protocol, runs, results, missing):
     arms = {run.arm.name: run.arm for run in runs}
     environments = sorted({_describe(result["environment"]) for result in results})
     return {
-        "scale": scale.name,
-        "title": scale.title,
-        "notes": list(scale.notes),
-        "protocol": scale.settings(),
+        "scale": protocol.name,
+        "title": protocol.title,
+        "notes": list(protocol.notes),
+        "protocol": protocol.settings(),
         "seeds": sorted({run.seed for run in runs}),
         "arms": [_arm(arm) for arm in arms.values()],
-        "studies": list(_studies(scale, runs)),
+        "studies": list(_studies(protocol, runs)),
         "runs": [run.id for run in runs],
         "missing": missing,
         "environment": environments,
@@ -78,10 +78,10 @@ def _arm(arm):
     }
 
 
-def _studies(scale, runs):
+def _studies(protocol, runs):
     """The studies as far as their arms and seeds are among the runs."""
     asked = {(run.arm.name, run.seed) for run in runs}
-    for study in scale.studies:
+    for study in protocol.studies:
         pairs = [(a.name, seed) for a in study.arms for seed in study.seeds]
         pairs = [pair for pair in pairs if pair in asked]
         if pairs:

@@ -1,4 +1,4 @@
-"""How far the runs of a scale are: what is done, what remains, and how long that takes."""
+"""How far the runs of a protocol are: what is done, what remains, and how long that takes."""
 
 import statistics
 from dataclasses import dataclass
@@ -50,14 +50,14 @@ def progress(store: Store, run: Run) -> Progress:
 
 
 def describe(store: Store, runs: list[Run], verbose: bool = False) -> str:
-    """Returns the status of runs of one scale in words, a line a study.
+    """Returns the status of runs of one protocol in words, a line a study.
 
     Args:
         store: where results and checkpoints are.
         runs: runs of the grid.
         verbose: whether to list every run; `FEW` runs are listed anyway, and those under way.
     """
-    scale = runs[0].scale
+    protocol = runs[0].protocol
     states = {run: progress(store, run) for run in runs}
     listed = [
         run
@@ -66,25 +66,25 @@ def describe(store: Store, runs: list[Run], verbose: bool = False) -> str:
     ]
     lines = [f"  {run.id:44} {_describe_run(run, states[run])}" for run in listed]
     if len(listed) < len(runs):
-        lines += _studies(scale, states)
-    return "\n".join([*lines, *_summary(scale, states)])
+        lines += _studies(protocol, states)
+    return "\n".join([*lines, *_summary(protocol, states)])
 
 
 def summary(store: Store, runs: list[Run]) -> list[str]:
-    """Returns how many of the runs of one scale have ended, and what they and the rest cost."""
-    return list(_summary(runs[0].scale, {run: progress(store, run) for run in runs}))
+    """Returns how many of the runs of one protocol have ended, and what they and the rest cost."""
+    return list(_summary(runs[0].protocol, {run: progress(store, run) for run in runs}))
 
 
 def _describe_run(run, at):
     if at.state in ENDED or not at.step:
         return at.state
-    return f"{at.state}, checkpoint at step {at.step} of {run.scale.steps}"
+    return f"{at.state}, checkpoint at step {at.step} of {run.protocol.steps}"
 
 
-def _studies(scale, states):
+def _studies(protocol, states):
     """One line a study; a run of several studies counts in each."""
     by_key = {(run.arm.name, run.seed): at for run, at in states.items()}
-    for study in scale.studies:
+    for study in protocol.studies:
         keys = ((arm.name, seed) for arm in study.arms for seed in study.seeds)
         found = [by_key[key] for key in keys if key in by_key]
         if found:
@@ -98,16 +98,16 @@ def _count(found):
     return ", ".join([f"{ended:3} of {len(found):3} have ended", *under_way])
 
 
-def _summary(scale, states):
+def _summary(protocol, states):
     every = list(states.values())
     ended = [at for at in every if at.state in ENDED]
     spent = sum(at.core_hours for at in ended)
     yield (
-        f"{scale.name}: {len(ended)} of {len(every)} runs have ended"
+        f"{protocol.name}: {len(ended)} of {len(every)} runs have ended"
         + (f", {sum(at.state == 'diverged' for at in ended)} of them diverged" if ended else "")
         + f"; {spent:.2f} core-hours spent on them."
     )
-    left = sum(scale.steps - at.step for at in every if at.state not in ENDED)
+    left = sum(protocol.steps - at.step for at in every if at.state not in ENDED)
     if left and ended:
         hours = left * statistics.median(at.seconds / at.step for at in ended) / 3600
         cores = spent / (sum(at.seconds for at in ended) / 3600)

@@ -1,9 +1,9 @@
 """Results and checkpoints on disk: nothing half-written, nothing silently replaced, no run twice.
 
 ```
-<root>/runs/<scale>/<run id>.json          the result of a run, written once, when it ended
-<root>/checkpoints/<scale>/<run id>.npz    the state of a run under way (not kept in git)
-<root>/checkpoints/<scale>/<run id>.lock   held by the process that works on the run
+<root>/runs/<protocol>/<run id>.json          the result of a run, written once, when it ended
+<root>/checkpoints/<protocol>/<run id>.npz    the state of a run under way (not kept in git)
+<root>/checkpoints/<protocol>/<run id>.lock   held by the process that works on the run
 ```
 """
 
@@ -31,14 +31,14 @@ class Store:
 
     def result_path(self, run: Run) -> Path:
         """Where the result of a run is, or will be."""
-        return self.root / "runs" / run.scale.name / f"{run.id}.json"
+        return self.root / "runs" / run.protocol.name / f"{run.id}.json"
 
     def checkpoint_path(self, run: Run) -> Path:
         """Where the checkpoint of a run is, or will be."""
         return self._state_path(run, "npz")
 
     def _state_path(self, run, ending):
-        return self.root / "checkpoints" / run.scale.name / f"{run.id}.{ending}"
+        return self.root / "checkpoints" / run.protocol.name / f"{run.id}.{ending}"
 
     def result(self, run: Run) -> dict | None:
         """Returns the result of a run, or `None` if it has none yet.
@@ -112,7 +112,7 @@ class Store:
         changes = ", ".join(f"{k}={config.get(k)!r} (now {expected.get(k)!r})" for k in different)
         raise ValueError(
             f"Expected {path} to have been made with the grid's configuration of {run.id}. "
-            f"Received: {changes}. Move the file away, or give the scale a new name."
+            f"Received: {changes}. Move the file away, or give the protocol a new name."
         )
 
 

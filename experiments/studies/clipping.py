@@ -22,7 +22,7 @@ import numpy as np
 from brn.callbacks import RenormMonitor
 from experiments.data.load import load
 from experiments.data.pipeline import Minibatches
-from experiments.grid import runs as grid
+from experiments.grid.runs import Run
 from experiments.records.store import write_text
 from experiments.training.environment import environment
 from experiments.training.run import Trainer, sampler
@@ -67,14 +67,16 @@ def cost(seconds: list[float], every: int, default: int) -> dict[str, float | in
     }
 
 
-def watch(run: grid.Run, every: int) -> tuple[list[dict], list[float]]:
+def watch(run: Run, every: int) -> tuple[list[dict], list[float]]:
     """Trains a run; returns the monitor's history and the seconds of each step."""
-    scale, arm, seed = run.scale, run.arm, run.seed
-    source = load(scale.source, image_size=scale.image_size)
-    trainer = Trainer(scale, arm, source)
+    protocol, arm, seed = run.protocol, run.arm, run.seed
+    source = load(protocol.source, image_size=protocol.image_size)
+    trainer = Trainer(protocol, arm, source)
 
     def minibatches(seed):
-        return Minibatches(source.train, sampler(scale, arm, source, seed), total_steps=scale.steps)
+        return Minibatches(
+            source.train, sampler(protocol, arm, source, seed), total_steps=protocol.steps
+        )
 
     keras.utils.set_random_seed(seed)
     monitor, clock = RenormMonitor(minibatches(seed + 1000), every), Clock()
@@ -82,7 +84,7 @@ def watch(run: grid.Run, every: int) -> tuple[list[dict], list[float]]:
     return monitor.history, clock.seconds
 
 
-def record(run: grid.Run, every: int, results: str | Path) -> None:
+def record(run: Run, every: int, results: str | Path) -> None:
     """Trains a run and writes what the monitor saw and what that cost into the folder of results.
 
     Args:

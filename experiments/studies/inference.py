@@ -66,10 +66,10 @@ class Measurements:
 
     def __init__(self, trainer):
         self._trainer = trainer
-        arm, scale, source = trainer.arm, trainer.scale, trainer.source
+        arm, protocol, source = trainer.arm, trainer.protocol, trainer.source
         self.layers = normalization_layers(trainer.model)
 
-        network = partial(models.of_arm, arm, scale, source, alpha=1.0)
+        network = partial(models.of_arm, arm, protocol, source, alpha=1.0)
 
         images = evaluation.sample_indices(len(source.train), POPULATION)
         images = np.random.default_rng(0).permutation(images)  # minibatches of them are i.i.d.
@@ -98,7 +98,7 @@ class Measurements:
 
         The layers' own averages say what these were: `statistic = old + (new - old) / alpha`.
         """
-        alpha = self._trainer.scale.alpha
+        alpha = self._trainer.protocol.alpha
         now = self._kept()
         new = [value for pair in now for value in pair]
         old = [value for pair in self._before for value in pair]
@@ -155,7 +155,7 @@ class Measurements:
 
     def along(self, weights: evaluation.Weights, number: int) -> dict[str, float]:
         """Returns what is measured at the run's evaluation of this number, from 1, by measure."""
-        still = self._still_minibatches(weights, self._trainer.scale.workers * MINIBATCH)
+        still = self._still_minibatches(weights, self._trainer.protocol.workers * MINIBATCH)
         found = {}
         if "norms" in self._trainer.arm.measurements:
             found |= self._norms(weights, still)

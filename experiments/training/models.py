@@ -79,29 +79,30 @@ def _bounds(bounds, total_steps):
     return r_max, d_max
 
 
-def of_arm(arm, scale, source, *, kind=None, group=None, alpha=None) -> keras.Model:
-    """Builds the network of an arm at a scale, with new weights.
+def of_arm(arm, protocol, source, *, kind=None, group=None, alpha=None) -> keras.Model:
+    """Builds the network of an arm in a protocol, with new weights.
 
     Args:
-        arm, scale, source: an `arms.Arm`, a `protocols.Scale` and its data, a `splits.Source`.
-        kind, group, alpha: of the normalization, instead of the arm's and the scale's.
+        arm, protocol: an `arms.Arm` and a `protocols.Protocol`.
+        source: the protocol's data, a `splits.Source`.
+        kind, group, alpha: of the normalization, instead of the arm's and the protocol's.
     """
     normalize = normalization(
         kind or arm.normalization,
         group or arm.group,
-        scale.steps,
-        scale.alpha if alpha is None else alpha,
-        scale.epsilon,
+        protocol.steps,
+        protocol.alpha if alpha is None else alpha,
+        protocol.epsilon,
         arm.bounds,
     )
     return build(
-        scale.network,
+        protocol.network,
         source.image_shape,
         source.classes,
         normalize,
-        scale.width,
-        scale.modules,
-        scale.stem_stride,
+        protocol.width,
+        protocol.modules,
+        protocol.stem_stride,
     )
 
 

@@ -14,7 +14,7 @@ from experiments.data.pipeline import Minibatches
 from experiments.data.sampling import Iid, Structured
 from experiments.data.splits import Source
 from experiments.grid.arms import Arm
-from experiments.grid.protocols import MINIBATCH, Scale
+from experiments.grid.protocols import MINIBATCH, Protocol
 from experiments.grid.runs import Run
 from experiments.records.store import Store
 from experiments.studies import inference
@@ -30,26 +30,29 @@ Progress = Callable[[Run, int], None]
 
 
 class Trainer:
-    """Trains the runs of one arm at one scale, seed after seed, compiling once.
+    """Trains the runs of one arm in one protocol, seed after seed, compiling once.
 
     A run computes the same whether it is the first of its trainer or not, and whether or not it
     was interrupted.
 
     Args:
-        scale: the scale.
+        protocol: the protocol.
         arm: the arm.
-        source: the scale's data.
+        source: the protocol's data.
     """
 
-    def __init__(self, scale: Scale, arm: Arm, source: Source):
-        scale = Run(scale, arm, seed=0).protocol  # with what the arm changes in it
-        self.scale, self.arm, self.source = scale, arm, source
+    def __init__(self, protocol: Protocol, arm: Arm, source: Source):
+        protocol = Run(protocol, arm, seed=0).effective_protocol  # with what the arm changes in it
+        self.protocol, self.arm, self.source = protocol, arm, source
         self.model = self._network()
         decay = keras.optimizers.schedules.ExponentialDecay(
-            scale.learning_rate, scale.steps, scale.learning_rate_decay
+            protocol.learning_rate, protocol.steps, protocol.learning_rate_decay
         )
         optimizer = keras.optimizers.RMSprop(
-            decay, rho=scale.rms_rho, momentum=scale.rms_momentum, epsilon=scale.rms_epsilon
+            decay,
+            rho=protocol.rms_rho,
+            momentum=protocol.rms_momentum,
+            epsilon=protocol.rms_epsilon,
         )
         self.model.compile(
             optimizer,
@@ -66,25 +69,25 @@ class Trainer:
         self.measurements = inference.Measurements(self) if arm.measurements else None
 
     def _network(self, **normalization):
-        return models.of_arm(self.arm, self.scale, self.source, **normalization)
+        return models.of_arm(self.arm, self.protocol, self.source, **normalization)
 
     def _prepare_evaluations(self):
         """Returns measure -> (logits function, split, indices, images at a time)."""
-        scale, source = self.scale, self.source
+        protocol, source = self.protocol, self.source
         infer = evaluation.logits_function(self.model, training=False)
         evaluations = {}
         for name, split in (("validation", source.validation), ("training", source.train)):
-            indices = evaluation.sample_indices(len(split), scale.evaluation_images)
+            indices = evaluation.sample_indices(len(split), protocol.evaluation_images)
             evaluations[f"{name}_accuracy_percent"] = (infer, split, indices, evaluation.CHUNK)
         if self.arm.minibatch_statistics:
-            structure = (scale.test_labels_per_minibatch, scale.images_per_label)
+            structure = (protocol.test_labels_per_minibatch, protocol.images_per_label)
             size = math.prod(structure)
             by_minibatch = self._network(group=size)
             evaluations["minibatch_statistics_accuracy_percent"] = (
                 evaluation.logits_function(by_minibatch, training=True),
                 source.validation,
                 evaluation.structured_indices(
-                    source.validation, *structure, scale.evaluation_images
+                    source.validation, *structure, protocol.evaluation_images
                 ),
                 size * max(evaluation.CHUNK // size, 1),  # no minibatch is cut
             )
@@ -109,12 +112,12 @@ class Trainer:
         Returns:
             The result, as written.
         """
-        run = Run(self.scale, self.arm, seed)
+        run = Run(self.protocol, self.arm, seed)
         self._reset(seed)
         course = _Course(self, run, store, progress)
         course.resume()
         minibatches = self.minibatches(seed, course.step)
-        if course.step < self.scale.steps and not course.diverged:
+        if course.step < self.protocol.steps and not course.diverged:
             self.model.fit(minibatches, shuffle=False, verbose=0, callbacks=[course])
         result = course.result()
         store.write_result(run, result)
@@ -122,12 +125,12 @@ class Trainer:
 
     def minibatches(self, seed: int, first_step: int = 0) -> Minibatches:
         """Returns the training data of a seed from a step on."""
-        scale = self.scale
+        protocol = self.protocol
         return Minibatches(
             self.source.train,
-            sampler(scale, self.arm, self.source, seed),
-            Augmentation(scale.flip, scale.shift, scale.padding, scale.noise),
-            total_steps=scale.steps,
+            sampler(protocol, self.arm, self.source, seed),
+            Augmentation(protocol.flip, protocol.shift, protocol.padding, protocol.noise),
+            total_steps=protocol.steps,
             first_step=first_step,
         )
 
@@ -137,15 +140,15 @@ class Trainer:
         _assign(self.model.optimizer.variables, self._new_optimizer)
 
 
-def sampler(scale: Scale, arm: Arm, source: Source, seed: int) -> Iid | Structured:
+def sampler(protocol: Protocol, arm: Arm, source: Source, seed: int) -> Iid | Structured:
     """Returns the sampler of an arm; arms that sample alike see the same minibatches."""
     if arm.sampling == "iid":
-        return Iid(len(source.train), scale.workers, MINIBATCH, seed)
+        return Iid(len(source.train), protocol.workers, MINIBATCH, seed)
     return Structured(
         source.train.labels,
-        scale.workers,
-        scale.labels_per_minibatch,
-        scale.images_per_label,
+        protocol.workers,
+        protocol.labels_per_minibatch,
+        protocol.images_per_label,
         arm.sampling,
         seed,
     )
@@ -158,7 +161,7 @@ class _Course(keras.callbacks.Callback):
         super().__init__()
         self._trainer, self._run, self._store, self._progress = trainer, run, store, progress
         self.step, self.curve, self.diverged = 0, [], False
-        self._average = _Average(trainer.model, run.scale.averaging)
+        self._average = _Average(trainer.model, run.protocol.averaging)
         self._since_evaluation, self._spikes = [], Spikes()
         self._probe = brn.Probe(trainer.model) if trainer.arm.normalization == "brn" else None
         self._measurements = trainer.measurements
@@ -178,8 +181,8 @@ class _Course(keras.callbacks.Callback):
             self._average.update(self.step)
             if self._measurements:
                 self._measurements.after_step()
-        scale = self._run.scale
-        if self.diverged or self.step % scale.evaluate_every == 0 or self.step == scale.steps:
+        protocol = self._run.protocol
+        if self.diverged or self.step % protocol.evaluate_every == 0 or self.step == protocol.steps:
             self._evaluate()
             self._save()
         self._progress(self._run, self.step)
@@ -206,7 +209,7 @@ class _Course(keras.callbacks.Callback):
             return {}
         weights = self._average.weights
         measured = self._measurements.along(weights, len(self.curve) + 1)
-        if self.step == self._run.scale.steps:
+        if self.step == self._run.protocol.steps:
             measured |= self._measurements.at_the_end(weights, self._run.seed)
         return measured
 

@@ -22,7 +22,7 @@ def run_all(runs: list[Run], results: str, data_dir: str | None, jobs: int) -> d
     """Trains the runs that have no result yet, and shows how far they are.
 
     Args:
-        runs: runs of one scale, those of an arm next to each other.
+        runs: runs of one protocol, those of an arm next to each other.
         results: folder of results.
         data_dir: folder of data sets.
         jobs: processes; the cores of this machine are divided among them.
@@ -86,7 +86,7 @@ def _train_arm(runs, messages, store, data_dir):
     from experiments.data.load import load
     from experiments.training.run import Trainer
 
-    scale = runs[0].scale
+    protocol = runs[0].protocol
     trainer = None
     for run in runs:
         lock = store.try_lock(run)
@@ -97,8 +97,8 @@ def _train_arm(runs, messages, store, data_dir):
             result = store.result(run)  # it may have ended while this process was busy
             if result is None:
                 messages.put(("begin", run, None))
-                source = load(scale.source, data_dir, image_size=scale.image_size)
-                trainer = trainer or Trainer(scale, run.arm, source)
+                source = load(protocol.source, data_dir, image_size=protocol.image_size)
+                trainer = trainer or Trainer(protocol, run.arm, source)
 
                 def progress(run, step):
                     # However the command ended, nobody is left to be told.
@@ -112,7 +112,7 @@ def _train_arm(runs, messages, store, data_dir):
 
 def _follow(runs, processes, messages):
     """Shows the progress of the processes until all have ended; returns id -> status."""
-    total = sum(run.scale.steps for run in runs)
+    total = sum(run.protocol.steps for run in runs)
     steps, outcome, active = {}, {}, {}
     running = len(processes)
     bar_format = (
@@ -141,7 +141,7 @@ def _follow(runs, processes, messages):
             else:
                 active[run.id] = steps[run.id] = detail or steps.get(run.id, 0)
             done = sum(
-                run.scale.steps if run.id in outcome else steps.get(run.id, 0) for run in runs
+                run.protocol.steps if run.id in outcome else steps.get(run.id, 0) for run in runs
             )
             bar.n = done
             names = ", ".join(f"{name} at {step}" for name, step in active.items())

@@ -1,4 +1,4 @@
-"""The commands as a user runs them: the real grid's smoke scale, through real processes."""
+"""The commands as a user runs them: the real grid's smoke protocol, through real processes."""
 
 import json
 import os
@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from experiments.__main__ import main
-from experiments.grid import runs as grid
+from experiments.grid.runs import select_runs
 from experiments.records.store import Store
 
 pytestmark = pytest.mark.any_backend
 
-ARMS = ("--scale", "smoke", "--arms", "bn-32,brn-4", "--seeds", "0")
+ARMS = ("--protocol", "smoke", "--arms", "bn-32,brn-4", "--seeds", "0")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_run_that_ended_is_not_repeated(results, capsys):
 
 
 def test_status_tells_what_is_done_and_what_remains(results, capsys):
-    wanted = ["status", "--scale", "smoke", "--arms", "bn-32,bn-4", "--seeds", "0"]
+    wanted = ["status", "--protocol", "smoke", "--arms", "bn-32,bn-4", "--seeds", "0"]
     assert main([*wanted, "--results", str(results)]) == 0
     out = capsys.readouterr().out
     assert "smoke-bn-32-s0" in out
@@ -52,7 +52,7 @@ def test_status_tells_what_is_done_and_what_remains(results, capsys):
 
 def test_collect_writes_one_tidy_table_and_its_manifest(results, capsys):
     assert main(["collect", *ARMS, "--results", str(results)]) == 0
-    assert "12 more runs of the scale were not asked for" in capsys.readouterr().out
+    assert "12 more runs of the protocol were not asked for" in capsys.readouterr().out
     table = pd.read_csv(results / "smoke.csv")
     assert set(table["run"]) == {"smoke-bn-32-s0", "smoke-brn-4-s0"}
     assert table.groupby(["run", "step", "measure"]).size().eq(1).all()
@@ -67,7 +67,7 @@ def test_collect_writes_one_tidy_table_and_its_manifest(results, capsys):
 
 
 def test_collect_names_what_is_missing(results, capsys):
-    wanted = ["collect", "--scale", "smoke", "--arms", "bn-32,bn-4", "--seeds", "0"]
+    wanted = ["collect", "--protocol", "smoke", "--arms", "bn-32,bn-4", "--seeds", "0"]
     assert main([*wanted, "--results", str(results)]) == 1
     assert capsys.readouterr().err == "missing: smoke-bn-4-s0\n"
     manifest = json.loads((results / "smoke.json").read_text())
@@ -93,9 +93,9 @@ def test_a_changed_configuration_is_refused(results, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "--scale", "huge"], "--scale huge"),
-        (["run", "--scale", "smoke", "--arms", "bn-5"], "--arms bn-5"),
-        (["run", "--scale", "smoke", "--jobs", "0"], "--jobs 0"),
+        (["run", "--protocol", "huge"], "--protocol huge"),
+        (["run", "--protocol", "smoke", "--arms", "bn-5"], "--arms bn-5"),
+        (["run", "--protocol", "smoke", "--jobs", "0"], "--jobs 0"),
         (["prepare", "--dataset", "digits:9"], "length=9"),
     ],
 )
@@ -106,8 +106,9 @@ def test_bad_arguments_get_one_clear_line(arguments, message, capsys):
     assert err.count("\n") == 1
 
 
-def test_list_names_every_run(capsys):
-    assert main(["list", "--scale", "digits"]) == 0
+@pytest.mark.parametrize("option", ["--protocol", "--scale"])  # the old spelling
+def test_list_names_every_run(option, capsys):
+    assert main(["list", option, "digits"]) == 0
     out = capsys.readouterr().out
     assert "digits-brn-noniid-s2" in out
     assert out.count("section 4.3") == 9
@@ -122,7 +123,7 @@ def _group_exists(group):
 
 
 def test_a_killed_command_goes_on_from_its_checkpoint(tmp_path):
-    arguments = ["run", "--scale", "smoke", "--arms", "bn-noniid", "--seeds", "0,1"]
+    arguments = ["run", "--protocol", "smoke", "--arms", "bn-noniid", "--seeds", "0,1"]
     command = [sys.executable, "-m", "experiments", *arguments, "--results", str(tmp_path)]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     folder = tmp_path / "checkpoints" / "smoke"
@@ -139,5 +140,5 @@ def test_a_killed_command_goes_on_from_its_checkpoint(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     store = Store(tmp_path)
-    for run in grid.runs("smoke", ["bn-noniid"], [0, 1]):
+    for run in select_runs("smoke", ["bn-noniid"], [0, 1]):
         assert [point["step"] for point in store.result(run)["curve"]] == [2, 4, 6]

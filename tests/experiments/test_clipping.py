@@ -24,7 +24,7 @@ def test_the_price_by_mental_arithmetic():
 def watched(tmp_path_factory):
     """A run of six steps, looked at before steps 0, 2 and 4 and after the last."""
     folder = tmp_path_factory.mktemp("results")
-    options = ("--scale", "smoke", "--arm", "brn-4", "--every", "2", "--results", str(folder))
+    options = ("--protocol", "smoke", "--arm", "brn-4", "--every", "2", "--results", str(folder))
     assert main(["monitor", *options]) == 0
     return folder
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.grid import arms, protocols
-from experiments.grid import runs as grid
+from experiments.grid import arms, protocols, runs
+from experiments.grid.runs import Run, select_runs
 
 pytestmark = pytest.mark.any_backend
 
@@ -28,9 +28,9 @@ def test_arms_are_those_of_the_paper():
 
 
 def test_ids_name_scale_arm_and_seed():
-    runs = grid.runs("smoke", arms=["brn-4", "bn-32"], seeds=[3])
+    runs = select_runs("smoke", arms=["brn-4", "bn-32"], seeds=[3])
     assert [run.id for run in runs] == ["smoke-brn-4-s3", "smoke-bn-32-s3"]
-    assert len(grid.runs("smoke")) == len(arms.PAPER) * 2
+    assert len(select_runs("smoke")) == len(arms.PAPER) * 2
 
 
 def test_an_arm_of_several_studies_is_run_once(monkeypatch):
@@ -38,19 +38,19 @@ def test_an_arm_of_several_studies_is_run_once(monkeypatch):
         arms.Study("first", "", arms.PAPER[:2], (0, 1)),
         arms.Study("second", "", arms.PAPER[1:3], (1, 2)),
     )
-    scale = dataclasses.replace(protocols.SMOKE, studies=studies)
-    monkeypatch.setattr(grid, "SCALES", (scale,))
+    protocol = dataclasses.replace(protocols.SMOKE, studies=studies)
+    monkeypatch.setattr(runs, "PROTOCOLS", (protocol,))
     ids = ["bn-32-s0", "bn-32-s1", "brn-32-s0", "brn-32-s1", "brn-32-s2", "bn-4-s1", "bn-4-s2"]
-    assert [run.id for run in grid.runs("smoke")] == [f"smoke-{name}" for name in ids]
-    second = grid.runs("smoke", studies=["second"])
+    assert [run.id for run in select_runs("smoke")] == [f"smoke-{name}" for name in ids]
+    second = select_runs("smoke", studies=["second"])
     assert [run.id for run in second] == [f"smoke-{name}" for name in ids[3:]]
 
 
-@pytest.mark.parametrize("scale", protocols.SCALES, ids=lambda scale: scale.name)
-def test_changes_of_arms_are_settings_and_keep_the_minibatch(scale):
-    for arm in scale.arms.values():
-        changed = grid.Run(scale, arm, 0).protocol.settings()
-        different = {name for name, value in scale.settings().items() if changed[name] != value}
+@pytest.mark.parametrize("protocol", protocols.PROTOCOLS, ids=lambda protocol: protocol.name)
+def test_changes_of_arms_are_settings_and_keep_the_minibatch(protocol):
+    for arm in protocol.arms.values():
+        changed = Run(protocol, arm, 0).effective_protocol.settings()
+        different = {name for name, value in protocol.settings().items() if changed[name] != value}
         assert different <= set(arm.changes)
         assert changed["labels_per_minibatch"] * changed["images_per_label"] == protocols.MINIBATCH
 
@@ -58,13 +58,13 @@ def test_changes_of_arms_are_settings_and_keep_the_minibatch(scale):
 def test_structured_arms_and_their_controls():
     arm = arms.structured(arms.CONTROLS[0], 4, 8)
     assert (arm.name, arm.sampling, arm.normalization) == ("bn-shuffled-4x8", "shuffled", "bn")
-    config = grid.Run(protocols.SMOKE, arm, 0).config()
+    config = Run(protocols.SMOKE, arm, 0).config()
     assert (config["labels_per_minibatch"], config["images_per_label"]) == (4, 8)
     assert config["test_labels_per_minibatch"] == 6
 
 
 def test_configurations_differ_between_arms_by_normalization_and_sampling_only():
-    first, second = (run.config() for run in grid.runs("smoke", ["bn-4", "brn-noniid"], [0]))
+    first, second = (run.config() for run in select_runs("smoke", ["bn-4", "brn-noniid"], [0]))
     different = {name for name in first if first[name] != second[name]}
     assert different == {"arm", "normalization", "group", "sampling"}
     assert json.loads(json.dumps(first)) == first
@@ -73,7 +73,7 @@ def test_configurations_differ_between_arms_by_normalization_and_sampling_only()
 @pytest.mark.parametrize(
     ("arguments", "received"),
     [
-        (("cifar",), "--scale cifar"),
+        (("cifar",), "--protocol cifar"),
         (("smoke", ["bn-8"]), "--arms bn-8"),
         (("smoke", None, [-1]), "--seeds -1"),
         (("smoke", None, None, ["speed"]), "--studies speed"),
@@ -81,4 +81,4 @@ def test_configurations_differ_between_arms_by_normalization_and_sampling_only()
 )
 def test_unknown_names_are_refused(arguments, received):
     with pytest.raises(ValueError, match=received):
-        grid.runs(*arguments)
+        select_runs(*arguments)

@@ -11,7 +11,7 @@ from harness import ONCE, numpy, perturb, state, training_pass
 import brn
 from experiments.data.load import load
 from experiments.grid import protocols
-from experiments.grid import runs as grid
+from experiments.grid.runs import select_runs
 from experiments.records.store import Store
 from experiments.studies import inference
 from experiments.training import models
@@ -99,8 +99,8 @@ def measured(tmp_path_factory):
     patch.setattr(inference, "CLASSES", (4, 1))
     patch.setattr(inference, "SIZES", (1, 64))
     arm = next(a for a in protocols.TEST_TIME.studies[0].arms if a.name == "bn-32")
-    scale = dataclasses.replace(protocols.SMOKE, workers=1, averaging=0.0, steps=4)
-    trainer = Trainer(scale, arm, load(scale.source))
+    protocol = dataclasses.replace(protocols.SMOKE, workers=1, averaging=0.0, steps=4)
+    trainer = Trainer(protocol, arm, load(protocol.source))
     result = trainer.run(0, Store(tmp_path_factory.mktemp("results")))
     yield result, trainer
     patch.undo()
@@ -144,8 +144,10 @@ def test_population_statistics_are_those_of_all_images(measured):
 
 
 def test_measuring_is_asked_for_and_leaves_other_configurations_alone():
-    assert "measurements" not in grid.runs("digits", ["bn-32"], [0])[0].config()
-    run = grid.runs("test_time", ["constants-32"], [0])[0].config()
+    assert "measurements" not in select_runs("digits", ["bn-32"], [0])[0].config()
+    run = select_runs("test_time", ["constants-32"], [0])[0].config()
     assert (run["measurements"], run["workers"], run["averaging"]) == (["norms"], 1, 0.0)
-    rates = {r.arm.name: r.protocol.learning_rate for r in grid.runs("test_time", None, [0])}
+    rates = {
+        r.arm.name: r.effective_protocol.learning_rate for r in select_runs("test_time", None, [0])
+    }
     assert (rates["bn-32-slow"], rates["bn-32"], rates["bn-32-fast"]) == (0.0025, 0.01, 0.04)

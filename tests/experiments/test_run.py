@@ -9,7 +9,7 @@ import pytest
 
 from experiments.data.load import load
 from experiments.grid import arms, protocols
-from experiments.grid import runs as grid
+from experiments.grid.runs import select_runs
 from experiments.records.store import Store
 from experiments.training import run as runner
 
@@ -29,8 +29,8 @@ def trainer(source):
 @pytest.fixture(scope="module")
 def diverging(source):
     """A trainer of another arm, with a learning rate that no run survives."""
-    scale = dataclasses.replace(protocols.SMOKE, learning_rate=1e30, learning_rate_decay=1.0)
-    return runner.Trainer(scale, ARMS["bn-4"], source)
+    protocol = dataclasses.replace(protocols.SMOKE, learning_rate=1e30, learning_rate_decay=1.0)
+    return runner.Trainer(protocol, ARMS["bn-4"], source)
 
 
 def weights(trainer):
@@ -46,7 +46,7 @@ def test_a_run_records_what_made_it_and_its_curve(trainer, tmp_path):
     seen = []
     store = Store(tmp_path)
     result = trainer.run(0, store, lambda run, step: seen.append((run.id, step)))
-    run = grid.runs("smoke", ["brn-noniid"], [0])[0]
+    run = select_runs("smoke", ["brn-noniid"], [0])[0]
     assert store.result(run) == json.loads(json.dumps(result))
     assert result["status"] == "finished"
     assert result["config"] == run.config()

@@ -2,14 +2,14 @@
 
 import pytest
 
-from experiments.grid import runs as grid
+from experiments.grid.runs import select_runs
 from experiments.records.status import Progress, describe, progress
 from experiments.records.store import Store
 
 pytestmark = pytest.mark.any_backend
 
-RUNS = grid.runs("tiny_imagenet")
-STEPS = RUNS[0].scale.steps
+RUNS = select_runs("tiny_imagenet")
+STEPS = RUNS[0].protocol.steps
 
 
 @pytest.fixture

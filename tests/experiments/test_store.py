@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from experiments.grid import protocols
-from experiments.grid import runs as grid
+from experiments.grid.runs import select_runs
 from experiments.records.store import Store, write_text
 
 pytestmark = pytest.mark.any_backend
 
-RUN = grid.runs("smoke", ["bn-4"], [0])[0]
-OTHER = dataclasses.replace(RUN, scale=dataclasses.replace(protocols.SMOKE, learning_rate=0.5))
+RUN = select_runs("smoke", ["bn-4"], [0])[0]
+OTHER = dataclasses.replace(RUN, protocol=dataclasses.replace(protocols.SMOKE, learning_rate=0.5))
 
 
 @pytest.fixture
@@ -60,9 +60,9 @@ def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
 
 def test_a_lock_is_held_against_other_processes_and_ends_with_its_process(store):
     code = (
-        "import sys\nfrom experiments.grid import runs as grid\n"
+        "import sys\nfrom experiments.grid.runs import select_runs\n"
         "from experiments.records.store import Store\n"
-        f"lock = Store({str(store.root)!r}).try_lock(grid.runs('smoke', ['bn-4'], [0])[0])\n"
+        f"lock = Store({str(store.root)!r}).try_lock(select_runs('smoke', ['bn-4'], [0])[0])\n"
         "print(lock is not None, flush=True)\nsys.stdin.read()\n"
     )
     process = subprocess.Popen(

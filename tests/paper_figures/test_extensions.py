@@ -169,7 +169,7 @@ def test_a_study_without_runs_is_left_out_and_a_scale_without_the_study_has_no_f
 
 @pytest.mark.parametrize("name", extensions.EXTENSIONS)
 def test_every_extension_has_a_study_of_the_grid(name):
-    from experiments.grid import runs as grid
+    from experiments.grid.runs import protocol_named
 
-    known = {study.name for study in grid.scale("tiny_imagenet").studies}
+    known = {study.name for study in protocol_named("tiny_imagenet").studies}
     assert extensions.EXTENSIONS[name].study in known
