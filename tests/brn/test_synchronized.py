@@ -22,7 +22,7 @@ WHOLE = [
 @functools.cache
 def steps():
     """What the script prints: mode -> a result for each layer, of each replica on PyTorch."""
-    root = str(SCRIPT.parent.parent)
+    root = str(SCRIPT.parents[2])
     done = subprocess.run(
         [sys.executable, SCRIPT],
         capture_output=True,
