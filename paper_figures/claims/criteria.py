@@ -309,6 +309,7 @@ def _deeper(name, text, first, second):
 CHECKS = (
     _shown("M1", "the network fits its minibatches", "bn-32", IN_MINIBATCHES),
     _shown("M1", "the network fits its minibatches", "bn-shuffled{}", IN_MINIBATCHES),
+    _shown("M1", "the network fits its minibatches", "bn-noniid{}", IN_MINIBATCHES),
     Claim(
         "M2", "the control pays for the gradient", "bn-32 - bn-shuffled{}",
         ("bn-32", "bn-shuffled{}"), gap("bn-32", "bn-shuffled{}"), None,
