@@ -83,7 +83,7 @@ class Section:
             missing=missing,
             notes=tuple(manifest["notes"]),
             settings={
-                "classes": str(manifest["classes"]),
+                **{name: str(manifest[name]) for name in ("classes", "training_images")},
                 **{k: "none" if v is None else str(v) for k, v in scale.settings.items()},
             },
             environment=tuple(manifest["environment"]),
