@@ -30,6 +30,8 @@ from paper_figures.claims.numbers import (
 from paper_figures.load import MINIBATCH, OWN, TRAINING, VALIDATION, Scale
 from paper_figures.statistics import Estimate, mean_interval, median_interval
 
+DEPTHS = (4, 8, 16, 32)
+"""Normalization layers of the networks of the study `depth`."""
 SPIKE = 0.5
 """How far a step's loss is above the mean of the 50 before, at least, for a spike."""
 
@@ -306,10 +308,13 @@ def _deeper(name, text, first, second):
     return Claim(name, text, f"{words} > 0", (*arms, *others), less(more, fewer))
 
 
+_FITS = "the network fits its minibatches"
+
 CHECKS = (
-    _shown("M1", "the network fits its minibatches", "bn-32", IN_MINIBATCHES),
-    _shown("M1", "the network fits its minibatches", "bn-shuffled{}", IN_MINIBATCHES),
-    _shown("M1", "the network fits its minibatches", "bn-noniid{}", IN_MINIBATCHES),
+    _shown("M1", _FITS, "bn-32", IN_MINIBATCHES),
+    _shown("M1", _FITS, "bn-shuffled{}", IN_MINIBATCHES),
+    _shown("M1", _FITS, "bn-noniid{}", IN_MINIBATCHES),
+    *(_shown("M1", _FITS, f"bn-shuffled-depth{depth}", IN_MINIBATCHES) for depth in DEPTHS),
     Claim(
         "M2", "the control pays for the gradient", "bn-32 - bn-shuffled{}",
         ("bn-32", "bn-shuffled{}"), gap("bn-32", "bn-shuffled{}"), None,
@@ -322,7 +327,15 @@ CHECKS = (
 )  # fmt: skip
 """Whether the experiment does what it is meant to: values without a verdict."""
 
+
+def _damage_shown(normalization, depth):
+    numbers, (shuffled, noniid) = _damage(normalization, depth)
+    text = f"damage to {normalization.upper()} at depth {depth}"
+    return Claim("D0", text, f"{shuffled} - {noniid}", (shuffled, noniid), numbers, None)
+
+
 DEPTH = (
+    *(_damage_shown(kind, depth) for kind in ("bn", "brn") for depth in DEPTHS),
     _deeper("D1", "depth makes it worse for BN", _damage("bn", 32), _damage("bn", 4)),
     _deeper("D2", "at depth 32 it harms BN more than BRN", _damage("bn", 32), _damage("brn", 32)),
     _difference(

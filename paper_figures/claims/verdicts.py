@@ -26,8 +26,8 @@ SHORTER = {"tiny_imagenet_long": "tiny_imagenet"}
 
 
 def applies(scale: Scale) -> bool:
-    """Whether the scale has the arms that tell what normalization does: C5b's, or D1's."""
-    return DAMAGE.runs(scale) or DEPTH[0].runs(scale)
+    """Whether the scale has the arms that tell what normalization does, at some depth or C5b's."""
+    return any(claim.runs(scale) for claim in (DAMAGE, *DEPTH))
 
 
 def verdict(estimate: Estimate, threshold: float, below: float | None = None) -> str:
