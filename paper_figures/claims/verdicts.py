@@ -160,7 +160,7 @@ def _row(part, claim, scale, at, case, speed, theirs):
     notes = ["post hoc"] if part == "stage" and scale.name in OLDER else []
     notes += [f"missing: {describe_runs(missing)}"] if missing else []
     notes += [f"{arm}: {len(scale.diverged(arm))} diverged" for arm in arms if scale.diverged(arm)]
-    notes += [remark] if (remark := claim.remark(scale)) else []
+    notes += [remark] if (remark := claim.note(scale, at, speed)) else []
     seeds = set.intersection(*(_seeds(scale, arm) for arm in arms))
     return {
         "part": part,
