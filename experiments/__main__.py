@@ -4,7 +4,7 @@ python -m experiments list    [--protocol NAME]         what there is to run
 python -m experiments prepare --dataset NAME            fetch or convert a data set
 python -m experiments run     --protocol NAME [--arms A,B] [--seeds 0,1] [--jobs N]
 python -m experiments status  --protocol NAME           what is done, and how long the rest takes
-python -m experiments collect --protocol NAME           one table of all results
+python -m experiments collect [--protocol NAME]         one table of all results
 python -m experiments benchmark                         the layers' speed beside other layers'
 python -m experiments monitor                           r and d of a run, and what looking costs
 """
@@ -56,7 +56,8 @@ def _parser():
     _add_data_dir(run)
     status = command("status", _status, "what is done, what remains, how long that takes")
     status.add_argument("--verbose", action="store_true", help="a line for every run")
-    command("collect", _collect, "write <protocol>.csv and <protocol>.json from the results")
+    text = "write <protocol>.csv and <protocol>.json from the results, by default of all with any"
+    command("collect", _collect, text, protocol_required=False)
 
     text = "time the layers beside others, on the backend KERAS_BACKEND"
     benchmark = commands.add_parser("benchmark", help=text, description=text)
@@ -147,15 +148,18 @@ def _status(options):
 def _collect(options):
     from experiments.records.collect import collect
 
-    store, runs = Store(options.results), _selected(options)
-    found, missing = collect(store, runs)
-    print(f"{store.root / options.protocol}.csv: {found} runs")
-    left_out = len(select_runs(options.protocol)) - len(runs)
-    if left_out > 0:
-        print(f"{left_out} more runs of the protocol were not asked for and are not in the table.")
-    for run_id in missing:
-        print(f"missing: {run_id}", file=sys.stderr)
-    return 1 if missing else 0
+    store = Store(options.results)
+    names = [options.protocol] if options.protocol else store.protocols()
+    for name in names:
+        runs = select_runs(name, options.arms, options.seeds, options.studies)
+        found, missing = collect(store, runs)
+        print(f"{store.root / name}.csv: {found} runs")
+        left_out = len(select_runs(name)) - len(runs)
+        if left_out > 0:
+            print(f"{left_out} more runs of the protocol were not asked for: not in the table.")
+        for run_id in missing:
+            print(f"missing: {run_id}", file=sys.stderr)
+    return 1 if options.protocol and missing else 0
 
 
 def _benchmark(options):

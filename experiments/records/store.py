@@ -8,14 +8,12 @@
 """
 
 import json
-import os
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
 import numpy as np
 
+import files
 from experiments.grid.runs import Run
 
 
@@ -28,6 +26,10 @@ class Store:
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
+
+    def protocols(self) -> list[str]:
+        """Names the protocols with results, as their folders are named."""
+        return sorted(path.name for path in (self.root / "runs").glob("*") if any(path.iterdir()))
 
     def result_path(self, run: Run) -> Path:
         """Where the result of a run is, or will be."""
@@ -65,7 +67,7 @@ class Store:
                 f"Expected no result of this run yet. Received: {path}. Results are never "
                 "replaced: move that file away first."
             )
-        write_text(path, json.dumps(result, indent=1) + "\n")
+        files.write(path, json.dumps(result, indent=1) + "\n")
         self.checkpoint_path(run).unlink(missing_ok=True)
 
     def checkpoint(self, run: Run) -> tuple[dict, dict[str, np.ndarray]] | None:
@@ -87,21 +89,25 @@ class Store:
     def write_checkpoint(self, run: Run, notes: dict, arrays: dict[str, np.ndarray]) -> None:
         """Writes a checkpoint over the last one: at any time one of the two is whole."""
         notes = json.dumps({**notes, "config": run.config()})
-        with _replacing(self.checkpoint_path(run)) as file:
+        with files.replacing(self.checkpoint_path(run)) as file:
             np.savez(file, notes=np.array(notes), **arrays)
 
     def try_lock(self, run: Run) -> filelock.FileLock | None:
         """Returns the lock of a run, held until released or the process ends, or `None`.
 
-        `None` means that another process works on the run.
+        `None` means that another process works on the run. Under the lock, what killed writes of
+        the run's files left behind is removed.
         """
         path = self._state_path(run, "lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(path)
         try:
-            return lock.acquire(timeout=1).lock  # `status` holds it for an instant
+            lock.acquire(timeout=1)  # `status` holds it for an instant
         except filelock.Timeout:
             return None
+        files.tidy(self.result_path(run))
+        files.tidy(self.checkpoint_path(run))
+        return lock
 
     @staticmethod
     def _check_config(run, config, path):
@@ -114,26 +120,3 @@ class Store:
             f"Expected {path} to have been made with the grid's configuration of {run.id}. "
             f"Received: {changes}. Move the file away, or give the protocol a new name."
         )
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    with _replacing(path) as file:
-        file.write(text.encode())
-
-
-@contextmanager
-def _replacing(path):
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -29,6 +29,7 @@ from paper_figures.claims.numbers import (
 )
 from paper_figures.load import MINIBATCH, OWN, TRAINING, VALIDATION, Scale
 from paper_figures.statistics import Estimate, mean_interval, median_interval
+from paper_figures.words import show
 
 DEPTHS = (4, 8, 16, 32)
 """Normalization layers of the networks of the study `depth`."""
@@ -155,7 +156,7 @@ def _few_clipped(name, text, what, most):
         found = mean_interval(clipped(scale, "brn-32", what))
         if not found.n:
             return ""
-        return f"clipped: {found.mean:.3f} % of {what} ({found.low:.3f} to {found.high:.3f})"
+        return f"clipped: {show(found, 3)} % of {what}"
 
     return Claim(
         name,

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from paper_figures.claims.stage import chance
 from paper_figures.load import MINIBATCH, TRAINING, VALIDATION, Scale
 from paper_figures.statistics import steps_to_reach
 
@@ -36,7 +35,7 @@ def finals(
     """
     ends = _last(scale.values(arm, measure))
     if diverged_at is None and scale.diverged(arm):
-        diverged_at = chance(scale)
+        diverged_at = scale.chance
     return _but_diverged(ends, scale, arm, diverged_at)
 
 

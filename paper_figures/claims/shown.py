@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from paper_figures import tables
+from paper_figures import words
 from paper_figures.claims.verdicts import (
     NOT_DECIDED,
     NOT_REPRODUCED,
@@ -11,6 +11,7 @@ from paper_figures.claims.verdicts import (
     REPRODUCED,
 )
 from paper_figures.load import Scale
+from paper_figures.statistics import Estimate
 
 DIGITS = {"points": 2, "%": 2, "ratio": 3, "steps": 0, "spikes": 1}
 KINDS = (REPRODUCED, NOT_REPRODUCED, NOT_DECIDED, NOT_TESTABLE)
@@ -44,10 +45,8 @@ def _show(claim, ends):
     digits = DIGITS[claim["unit"]]
     ours = "-"
     if pd.notna(claim["difference"]):
-        ours = f"{claim['difference']:z.{digits}f}"
-        if pd.notna(claim["low"]):
-            ours += f" ({claim['low']:z.{digits}f} to {claim['high']:z.{digits}f})"
-        ours += f" {claim['unit']}"
+        estimate = Estimate(claim["difference"], claim["low"], claim["high"], claim["n"])
+        ours = f"{words.show(estimate, digits)} {claim['unit']}"
     n = f"{claim['n']} of {claim['expected']}" if claim["n"] < claim["expected"] else claim["n"]
     name = f"{claim['claim']}, {claim['case']}" if claim["case"] else claim["claim"]
     if claim["epochs"] > ends[claim["part"]]:
@@ -57,7 +56,7 @@ def _show(claim, ends):
         "claim": name,
         "the paper says": claim["text"],
         "criterion": claim["criterion"],
-        "ours (95 % interval)": ours,
+        "ours [95 % interval]": ours,
         "paper": f"{claim['paper']:z.{digits}f}" if pd.notna(claim["paper"]) else "-",
         "n": n,
         "verdict": claim["verdict"] or "-",
@@ -79,20 +78,6 @@ def parts(table: pd.DataFrame, scale: Scale) -> dict[str, pd.DataFrame]:
 
 def _with(heading, remark):
     return f"{heading}. {remark}" if remark else f"{heading}."
-
-
-def to_markdown(table: pd.DataFrame, scale: Scale) -> str:
-    """Write the parts one after another: what it is, how many of each kind, and a table."""
-    sections = [
-        f"**{heading}** {count_verdicts(rows)}".strip() + f"\n\n{tables.to_markdown(show(rows))}"
-        for heading, rows in parts(table, scale).items()
-    ]
-    return "\n".join([*sections, f"{HOLM}\n"])
-
-
-def to_csv(table: pd.DataFrame) -> str:
-    """Write the judgement as CSV, numbers to four decimals."""
-    return table.to_csv(index=False, float_format="%.4f", lineterminator="\n")
 
 
 def count_verdicts(table: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from paper_figures.load import VALIDATION, Paper, ResultsError, Scale
+from paper_figures.load import VALIDATION, Paper, Scale
 
 EARLY = 36
 """Epochs of the paper's early phase: 29k of its steps."""
@@ -21,47 +21,6 @@ PAPER_STEPS = 800
 """The paper's steps an epoch: 1.28 million images, 50 x 32 a step."""
 STAND_INS = {"bn-32": ("bn-shuffled",), "brn-32": ("brn-shuffled",)}
 """The paper's arms -> the controls that it has no need of."""
-MINIBATCH_SIZE = 32
-CLASSES_AND_IMAGES = {
-    "digits": (10, 1_438),
-    "digits:2": (100, 20_000),
-    "tiny_imagenet": (200, 100_000),
-    "omniglot": (964, 15_424),
-    "imagenet2012": (1000, 1_281_167),
-}
-"""A source of data -> its classes and its training images."""
-
-
-def chance(scale: Scale) -> float:
-    """The level of chance, in percent: 100 / classes.
-
-    Raises:
-        ResultsError: If the data are not in `CLASSES_AND_IMAGES`.
-    """
-    return 100 / _data(scale)[0]
-
-
-def epochs(scale: Scale, step: int | None = None) -> float:
-    """How often a run has seen each training image by a step, by default its last.
-
-    `step * workers * 32 / training images`.
-
-    Raises:
-        ResultsError: If the data are not in `CLASSES_AND_IMAGES`.
-    """
-    step = scale.total_steps if step is None else step
-    return step * scale.manifest["protocol"]["workers"] * MINIBATCH_SIZE / _data(scale)[1]
-
-
-def _data(scale):
-    source = scale.manifest["protocol"].get("source")
-    if source not in CLASSES_AND_IMAGES:
-        raise ResultsError(
-            f"Expected data whose classes and training images are known: "
-            f"{', '.join(CLASSES_AND_IMAGES)}. Received: source={source!r}, in {scale.name}. "
-            "Add it to CLASSES_AND_IMAGES in paper_figures/claims/stage.py."
-        )
-    return CLASSES_AND_IMAGES[source]
 
 
 def early(scale: Scale) -> Scale | None:
@@ -71,7 +30,7 @@ def early(scale: Scale) -> Scale | None:
     """
     rows = scale.measurements
     steps = sorted(rows.loc[rows["measure"] == VALIDATION, "step"].unique())
-    within = [int(step) for step in steps if epochs(scale, step) <= EARLY]
+    within = [int(step) for step in steps if scale.epochs(step) <= EARLY]
     if not within:
         return None
     step = within[-1]
@@ -94,14 +53,14 @@ def paper_runs(paper: Paper, scale: Scale) -> Scale:
     rows = []
     for (arm, measure), curve in paper.curves.groupby(["arm", "measure"]):
         curve = curve.sort_values("step")
-        at = [PAPER_STEPS * epochs(scale, step) for step in steps]
+        at = [PAPER_STEPS * scale.epochs(step) for step in steps]
         values = np.interp(at, curve["step"], curve["accuracy_percent"], np.nan, np.nan)
         there = np.isfinite(values)
         for name in (arm, *STAND_INS.get(arm, ())):
             found = {"step": steps[there], "value": values[there]}
             rows.append(
                 pd.DataFrame({"arm": name, "seed": 0, "status": "finished", "measure": measure,
-                              **found})
+                              "where": "", "at": "", **found})
             )  # fmt: skip
     measurements = pd.concat(rows, ignore_index=True)
     runs = measurements[["arm", "seed", "status"]].drop_duplicates()

@@ -11,9 +11,10 @@ halves that do not separate the images of a label (`results/criteria.md`).
 import pandas as pd
 
 from paper_figures.claims.criteria import CHECKS, DAMAGE, DEPTH, END, STAGE, Claim
-from paper_figures.claims.stage import LATE, early, epochs, paper_runs
+from paper_figures.claims.stage import LATE, early, paper_runs
 from paper_figures.load import OWN, Paper, Scale, describe_runs
 from paper_figures.statistics import LEVEL, Estimate, holm, mean_interval, p_above
+from paper_figures.words import show
 
 REPRODUCED, NOT_REPRODUCED, NOT_DECIDED = "reproduced", "not reproduced", "not decided"
 NOT_TESTABLE = "not testable here"
@@ -67,8 +68,8 @@ def not_testable(claim: Claim, scale: Scale, at: str, damage: str) -> str:
         at: The structure of non-i.i.d. minibatches.
         damage: The verdict on C5b for this structure.
     """
-    if claim.late and not epochs(scale) >= LATE:
-        return f"the paper's falls after {LATE} epochs, these runs end after {epochs(scale):.0f}"
+    if claim.late and not scale.epochs() >= LATE:
+        return f"the paper's falls after {LATE} epochs, these runs end after {scale.epochs():.0f}"
     if claim.halves and not _separates(scale, claim.halves.format(at)):
         return "these halves do not separate the images of a label"
     if claim.remedy and damage == NOT_REPRODUCED:
@@ -78,8 +79,7 @@ def not_testable(claim: Claim, scale: Scale, at: str, damage: str) -> str:
 
 def _separates(scale, arm):
     """Whether each image of a label is in another group of its minibatch."""
-    settings = {**scale.manifest["protocol"], **scale.arms[arm].get("changes", {})}
-    return settings["images_per_label"] <= 2  # halves are two groups
+    return scale.arms[arm]["images"] <= 2  # halves are two groups
 
 
 def judge(
@@ -164,7 +164,7 @@ def _row(part, claim, scale, at, case, speed, theirs):
     seeds = set.intersection(*(_seeds(scale, arm) for arm in arms))
     return {
         "part": part,
-        "epochs": epochs(scale),
+        "epochs": scale.epochs(),
         "claim": claim.name,
         "text": claim.text,
         "case": case,
@@ -208,14 +208,10 @@ def _beside(table, scale, shorter):
         long, short = (DAMAGE.numbers(runs, at) for runs in (scale, shorter))
         found, more = mean_interval(short.dropna()), mean_interval((long - short).dropna())
         note = (
-            f"at {shorter.total_steps:,} steps {_interval(found)} points (n = {found.n}), "
-            f"{scale.total_steps:,} - {shorter.total_steps:,} steps {_interval(more)} "
+            f"at {shorter.total_steps:,} steps {show(found, 2)} points (n = {found.n}), "
+            f"{scale.total_steps:,} - {shorter.total_steps:,} steps {show(more, 2)} "
             f"(paired, n = {more.n})"
         )
         here = (table["claim"] == DAMAGE.name) & (table["case"] == case)
         table.loc[here, "note"] = [f"{n}; {note}" if n else note for n in table.loc[here, "note"]]
     return table
-
-
-def _interval(estimate):
-    return f"{estimate.mean:z.2f} ({estimate.low:z.2f} to {estimate.high:z.2f})"

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.grid import protocols
 from experiments.grid.runs import select_runs
-from experiments.records.store import Store, write_text
+from experiments.records.store import Store
 
 pytestmark = pytest.mark.any_backend
 
@@ -49,13 +49,15 @@ def test_checkpoints_come_back_until_the_result_is_written(store):
     assert store.checkpoint(RUN) is None
 
 
-def test_a_failed_write_leaves_the_file_as_it_was(tmp_path):
-    path = tmp_path / "table.csv"
-    write_text(path, "whole")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "\ud800")
-    assert path.read_text() == "whole"
-    assert list(tmp_path.iterdir()) == [path]
+def test_what_killed_writes_of_a_run_left_is_removed_under_its_lock(store):
+    left = store.result_path(RUN).with_name(f".{RUN.id}.json.x1.partial")
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    other = left.with_name(".another.json.x1.partial")
+    other.write_text("half")
+    store.try_lock(RUN).release()
+    assert not left.exists()
+    assert other.exists()
 
 
 def test_a_lock_is_held_against_other_processes_and_ends_with_its_process(store):
