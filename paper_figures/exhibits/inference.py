@@ -50,9 +50,10 @@ from paper_figures.words import (
 
 PLACE = 7
 STUDY = "test-time"
+PAGE = "test-time-statistics"
 INTRODUCTION = (
     "Why, and where this stops being true: see Three questions about batch normalization at test "
-    "time, docs/test-time-statistics.md."
+    f"time, docs/{PAGE}.md."
 )
 LOOKS = {
     "bn-32": Look("#D55E00"),
@@ -89,7 +90,7 @@ class Question:
     def exhibit(self, scale: Scale, number: int) -> Exhibit:
         """Make the exhibit of a protocol, or say which arms it lacks."""
         section = Section.of(scale)
-        section = replace(section, introduction=INTRODUCTION)
+        section = replace(section, introduction=INTRODUCTION, page=PAGE)
         name, title = f"figure_{number}", f"{number}. {self.question}"
         absent = [arm for arm in self.arms if not count(scale, arm)]
         if absent:
