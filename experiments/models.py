@@ -5,6 +5,7 @@ Each normalization stands after a convolution and before its ReLU, with gamma fi
 `inception_v3` is the paper's network, for images of 75 pixels and more, 299 in the paper.
 """
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -102,6 +103,8 @@ def of_arm(arm, scale, source, *, kind=None, group=None, alpha=None) -> keras.Mo
         scale.width,
         scale.modules,
         scale.stem_stride,
+        scale.tail,
+        scale.tail_width,
     )
 
 
@@ -113,6 +116,8 @@ def build(
     width: int = 16,
     modules: int = 3,
     stem_stride: int = 1,
+    tail: int = 0,
+    tail_width: int = 0,
 ) -> keras.Model:
     """Builds a network from images, float32 `(batch, height, width, channels)`, to logits.
 
@@ -121,20 +126,34 @@ def build(
         image_shape: `(height, width, channels)`.
         classes: number of logits.
         normalize: makes a normalization layer.
-        width, modules, stem_stride: of `inception_small`.
+        width, modules, stem_stride, tail, tail_width: of `inception_small`.
 
     Raises:
         ValueError: for another network.
     """
     if network == "inception_small":
-        return inception_small(image_shape, classes, normalize, width, modules, stem_stride)
+        return inception_small(
+            image_shape, classes, normalize, width, modules, stem_stride, tail, tail_width
+        )
     if network == "inception_v3":
         return inception_v3(image_shape, classes, normalize)
     raise ValueError(f"Expected a network of {NETWORKS}. Received: network={network!r}")
 
 
-def inception_small(image_shape, classes, normalize, width=16, modules=3, stem_stride=1):
-    """Inception in small: a stem of one convolution, then Inception modules.
+def inception_small(
+    image_shape,
+    classes,
+    normalize,
+    width=16,
+    modules=3,
+    stem_stride=1,
+    tail=0,
+    tail_width=0,
+):
+    """Inception in small: a stem of one convolution, Inception modules, and a tail to make it deep.
+
+    Its longest path has `1 + 4 * modules + tail` normalization layers, the tail's on one position:
+    there a channel's statistics are over the examples alone.
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -144,6 +163,9 @@ def inception_small(image_shape, classes, normalize, width=16, modules=3, stem_s
             module to module.
         modules: how many; the images are halved before each.
         stem_stride: stride of the stem, whose filters are as large, and at least 3x3.
+        tail: convolutions on one position; the first takes in all positions that are left. Without
+            a tail the mean over positions does.
+        tail_width: channels of each.
     """
 
     def convolution(x, filters, size, strides=1):
@@ -168,6 +190,10 @@ def inception_small(image_shape, classes, normalize, width=16, modules=3, stem_s
     for number in range(modules):
         filters = width * 2**number
         x = module(halve(x, filters), filters)
+    if tail:
+        x = layers.Reshape((1, 1, math.prod(x.shape[1:])))(x)
+    for _ in range(tail):
+        x = convolution(x, tail_width, 1)
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="inception_small")
 

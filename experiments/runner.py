@@ -125,7 +125,7 @@ class Trainer:
         return Minibatches(
             self.source.train,
             sampler(scale, self.arm, self.source, seed),
-            Augmentation(scale.flip, scale.shift, scale.padding, scale.noise),
+            Augmentation(scale.flip, scale.shift, scale.padding, scale.noise, scale.warp),
             total_steps=scale.steps,
             first_step=first_step,
         )

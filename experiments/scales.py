@@ -21,6 +21,8 @@ from experiments.arms import (
 MINIBATCH = 32
 """Examples of a worker's minibatch, as in the paper."""
 
+_LATER = ("tail", "tail_width", "warp")
+
 _THREE, _FIVE = tuple(range(3)), tuple(range(5))
 
 
@@ -31,7 +33,7 @@ class Scale:
     Attributes:
         name, title: for ids and for headings.
         source, image_size: name of the data and side of its images, as `data.load` takes them.
-        network, width, modules, stem_stride: as `models.build` takes them.
+        network, width, modules, stem_stride, tail, tail_width: as `models.build` takes them.
         steps: training steps of a run.
         workers: minibatches of 32 in a step; the gradient is over all of them.
         labels_per_minibatch, images_per_label: structure of a non-i.i.d. minibatch; their product
@@ -44,7 +46,8 @@ class Scale:
         alpha, epsilon: of the normalization, 1 - `momentum` and what is added to the variance.
         averaging: decay per step of the exponential moving average of all weights; at step t it is
             at most (1 + t) / (10 + t).
-        flip, shift, padding, noise: of the training images, as in `augmentation.Augmentation`.
+        flip, shift, padding, noise, warp: of the training images, as in
+            `augmentation.Augmentation`.
         evaluate_every: steps between two evaluations, and two checkpoints.
         evaluation_images: validation images, and as many training images, in an evaluation; all
             there are if there are fewer.
@@ -81,10 +84,15 @@ class Scale:
     shift: int = 0
     padding: str = "zeros"
     noise: float = 0.0
+    tail: int = 0
+    tail_width: int = 0
+    warp: float = 0.0
 
     def settings(self) -> dict:
         """Returns the settings that decide what a run computes: a flat dict, ready for JSON."""
-        left_out = ("name", "title", "studies", "notes")
+        left_out = {"name", "title", "studies", "notes"}
+        # Settings that came when there were runs already say nothing where they change nothing.
+        left_out |= {name for name in _LATER if not getattr(self, name)}
         names = (field.name for field in dataclasses.fields(self))
         return {name: getattr(self, name) for name in names if name not in left_out}
 
