@@ -44,10 +44,10 @@ install: $(BACKENDS:%=.venv/test-%) .venv/docs
 
 reproduce: export KERAS_BACKEND ?= jax
 reproduce: .venv/experiments
-	$(BIN)/python -m experiments run --scale digits --results reproduction --jobs $(JOBS)
-	$(BIN)/python -m experiments collect --scale digits --results reproduction
-	$(BIN)/python -m experiments run --scale test_time --seeds 0 --results reproduction --jobs $(JOBS)
-	$(BIN)/python -m experiments collect --scale test_time --seeds 0 --results reproduction
+	$(BIN)/python -m experiments run --protocol digits --results reproduction --jobs $(JOBS)
+	$(BIN)/python -m experiments collect --protocol digits --results reproduction
+	$(BIN)/python -m experiments run --protocol test_time --seeds 0 --results reproduction --jobs $(JOBS)
+	$(BIN)/python -m experiments collect --protocol test_time --seeds 0 --results reproduction
 	$(BIN)/python -m paper_figures --results reproduction --output reproduction/figures
 	@echo "Open reproduction/figures/report.html; tables and figures lie beside it, runs in reproduction/runs."
 

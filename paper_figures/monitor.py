@@ -1,6 +1,6 @@
 """r and d of one training run, as the monitor saw them.
 
-Reads `monitor-<run id>.csv`, which `python -m experiments.monitor` writes: a row for each layer and
+Reads `monitor-<run id>.csv`, which `python -m experiments monitor` writes: a row for each layer and
 step, with the quantities of `brn.callbacks.RenormMonitor`.
 """
 

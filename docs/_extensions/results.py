@@ -75,7 +75,7 @@ def monitor_page():
                 )
                 for row in csv.DictReader(file)
             ]
-    lines.append("`python -m experiments.monitor` measures both again, and `make figures` draws.")
+    lines.append("`python -m experiments monitor` measures both again, and `make figures` draws.")
     return "\n\n".join(lines)
 
 
