@@ -21,7 +21,7 @@ from experiments.grid.arms import (
 MINIBATCH = 32
 """Examples of a worker's minibatch, as in the paper."""
 
-_LATER = ("tail", "tail_width", "warp")
+_LATER = ("depth", "deep_width", "warp")
 
 _THREE, _FIVE = tuple(range(3)), tuple(range(5))
 
@@ -33,7 +33,7 @@ class Protocol:
     Attributes:
         name, title: for ids and for headings.
         source, image_size: name of the data and side of its images, as `data.load` takes them.
-        network, width, modules, stem_stride, tail, tail_width: as `models.build` takes them.
+        network, width, modules, stem_stride, depth, deep_width: as `models.build` takes them.
         steps: training steps of a run.
         workers: minibatches of 32 in a step; the gradient is over all of them.
         labels_per_minibatch, images_per_label: structure of a non-i.i.d. minibatch; their product
@@ -84,8 +84,8 @@ class Protocol:
     shift: int = 0
     padding: str = "zeros"
     noise: float = 0.0
-    tail: int = 0
-    tail_width: int = 0
+    depth: int = 0
+    deep_width: int = 0
     warp: float = 0.0
 
     def settings(self) -> dict:

@@ -1,11 +1,12 @@
 """The networks; how they normalize is an argument.
 
 Each normalization stands after a convolution and before its ReLU, with gamma fixed to 1 (Ioffe
-2017, section 4). `inception_small` is Inception in small, for images of 8 to 64 pixels;
+2017, section 4). `inception_small` is Inception in small, for images of 8 to 64 pixels; `deep` a
+chain of as many normalization layers as one likes, most of them on one position;
 `inception_v3` is the paper's network, for images of 75 pixels and more, 299 in the paper.
 """
 
-import math
+import functools
 from collections.abc import Callable
 
 import keras
@@ -14,7 +15,7 @@ from keras import layers
 import brn
 from experiments.training.layers import AveragesAsConstants, GroupStatistics
 
-NETWORKS = ("inception_small", "inception_v3")
+NETWORKS = ("inception_small", "deep", "inception_v3")
 
 
 _NONE_AFTER, _HUGE = "none after ", 1e9  # schedules move between finite numbers
@@ -104,8 +105,8 @@ def of_arm(arm, protocol, source, *, kind=None, group=None, alpha=None) -> keras
         protocol.width,
         protocol.modules,
         protocol.stem_stride,
-        protocol.tail,
-        protocol.tail_width,
+        protocol.depth,
+        protocol.deep_width,
     )
 
 
@@ -117,8 +118,8 @@ def build(
     width: int = 16,
     modules: int = 3,
     stem_stride: int = 1,
-    tail: int = 0,
-    tail_width: int = 0,
+    depth: int = 0,
+    deep_width: int = 0,
 ) -> keras.Model:
     """Builds a network from images, float32 `(batch, height, width, channels)`, to logits.
 
@@ -127,34 +128,24 @@ def build(
         image_shape: `(height, width, channels)`.
         classes: number of logits.
         normalize: makes a normalization layer.
-        width, modules, stem_stride, tail, tail_width: of `inception_small`.
+        width, stem_stride: of `inception_small` and `deep`.
+        modules: of `inception_small`.
+        depth, deep_width: of `deep`.
 
     Raises:
         ValueError: for another network.
     """
     if network == "inception_small":
-        return inception_small(
-            image_shape, classes, normalize, width, modules, stem_stride, tail, tail_width
-        )
+        return inception_small(image_shape, classes, normalize, width, modules, stem_stride)
+    if network == "deep":
+        return deep(image_shape, classes, normalize, width, depth, deep_width, stem_stride)
     if network == "inception_v3":
         return inception_v3(image_shape, classes, normalize)
     raise ValueError(f"Expected a network of {NETWORKS}. Received: network={network!r}")
 
 
-def inception_small(
-    image_shape,
-    classes,
-    normalize,
-    width=16,
-    modules=3,
-    stem_stride=1,
-    tail=0,
-    tail_width=0,
-):
-    """Inception in small: a stem of one convolution, Inception modules, and a tail to make it deep.
-
-    Its longest path has `1 + 4 * modules + tail` normalization layers, the tail's on one position:
-    there a channel's statistics are over the examples alone.
+def inception_small(image_shape, classes, normalize, width=16, modules=3, stem_stride=1):
+    """Inception in small: a stem of one convolution, then Inception modules.
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -164,14 +155,9 @@ def inception_small(
             module to module.
         modules: how many; the images are halved before each.
         stem_stride: stride of the stem, whose filters are as large, and at least 3x3.
-        tail: convolutions on one position; the first takes in all positions that are left. Without
-            a tail the mean over positions does.
-        tail_width: channels of each.
     """
 
-    def convolution(x, filters, size, strides=1):
-        x = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
-        return layers.ReLU()(normalize()(x))
+    convolution = functools.partial(_convolution, normalize)
 
     def module(x, filters):
         """Four branches: 1x1; 1x1 then 3x3; 1x1 then two 3x3; 3x3 average then 1x1."""
@@ -191,12 +177,51 @@ def inception_small(
     for number in range(modules):
         filters = width * 2**number
         x = module(halve(x, filters), filters)
-    if tail:
-        x = layers.Reshape((1, 1, math.prod(x.shape[1:])))(x)
-    for _ in range(tail):
-        x = convolution(x, tail_width, 1)
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="inception_small")
+
+
+def deep(image_shape, classes, normalize, width, depth, deep_width, stem_stride=4):
+    """A chain of convolutions, most of them on one position.
+
+    There a channel's statistics are over the examples alone, as nearly so in the last third of
+    Inception-v3's 94 normalization layers. A stem, 3x3 convolutions with stride 2 down to 2x2
+    positions or fewer, one convolution over all positions that are left, then 1x1 convolutions.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        classes: number of logits.
+        normalize: makes a normalization layer.
+        width: channels of the stem; the convolutions after it have 2, 3, ... times as many.
+        depth: normalization layers in all, one after each convolution.
+        deep_width: channels on one position.
+        stem_stride: stride of the stem, whose filters are as large, and at least 3x3.
+
+    Raises:
+        ValueError: if `depth` is too small to come down to one position.
+    """
+    inputs = keras.Input(image_shape, name="images")
+    x = _convolution(normalize, inputs, width, max(3, stem_stride), stem_stride)
+    made = 1
+    while max(x.shape[1:3]) > 2:
+        made += 1
+        x = _convolution(normalize, x, width * made, 3, strides=2)
+    x = _convolution(normalize, x, deep_width, x.shape[1:3], padding="valid")
+    made += 1
+    if depth < made:
+        raise ValueError(
+            f"Expected a depth of at least {made} for images of shape {image_shape} and a stem of "
+            f"stride {stem_stride}. Received: depth={depth}"
+        )
+    for _ in range(depth - made):
+        x = _convolution(normalize, x, deep_width, 1)
+    x = layers.Flatten()(x)
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="deep")
+
+
+def _convolution(normalize, x, filters, size, strides=1, padding="same"):
+    x = layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=False)(x)
+    return layers.ReLU()(normalize()(x))
 
 
 def inception_v3(image_shape, classes, normalize):
