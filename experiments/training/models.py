@@ -156,7 +156,6 @@ def inception_small(image_shape, classes, normalize, width=16, modules=3, stem_s
         modules: how many; the images are halved before each.
         stem_stride: stride of the stem, whose filters are as large, and at least 3x3.
     """
-
     convolution = functools.partial(_convolution, normalize)
 
     def module(x, filters):
