@@ -184,23 +184,24 @@ def deep(image_shape, classes, normalize, width, depth, deep_width, stem_stride=
     """A chain of convolutions, most of them on one position.
 
     There a channel's statistics are over the examples alone, as nearly so in the last third of
-    Inception-v3's 94 normalization layers. A stem, 3x3 convolutions with stride 2 down to 2x2
-    positions or fewer, one convolution over all positions that are left, then 1x1 convolutions.
+    Inception-v3's 94 normalization layers. A convolution of square patches beside each other, 3x3
+    convolutions with stride 2 down to 2x2 positions or fewer, one convolution over all positions
+    that are left, then 1x1 convolutions.
 
     Args:
         image_shape: `(height, width, channels)`.
         classes: number of logits.
         normalize: makes a normalization layer.
-        width: channels of the stem; the convolutions after it have 2, 3, ... times as many.
+        width: channels of the first; the 3x3 convolutions have 2, 3, ... times as many.
         depth: normalization layers in all, one after each convolution.
         deep_width: channels on one position.
-        stem_stride: stride of the stem, whose filters are as large, and at least 3x3.
+        stem_stride: side of a patch, a divisor of the images' height and width.
 
     Raises:
-        ValueError: if `depth` is too small to come down to one position.
+        ValueError: if `depth` is too small to come down to one position, or patches do not fit.
     """
     inputs = keras.Input(image_shape, name="images")
-    x = _convolution(normalize, inputs, width, max(3, stem_stride), stem_stride)
+    x = _convolution(normalize, _patches(inputs, stem_stride), width, 1)
     made = 1
     while max(x.shape[1:3]) > 2:
         made += 1
@@ -209,13 +210,26 @@ def deep(image_shape, classes, normalize, width, depth, deep_width, stem_stride=
     made += 1
     if depth < made:
         raise ValueError(
-            f"Expected a depth of at least {made} for images of shape {image_shape} and a stem of "
-            f"stride {stem_stride}. Received: depth={depth}"
+            f"Expected a depth of at least {made} for images of shape {image_shape} in patches of "
+            f"{stem_stride}x{stem_stride}. Received: depth={depth}"
         )
     for _ in range(depth - made):
         x = _convolution(normalize, x, deep_width, 1)
     x = layers.Flatten()(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="deep")
+
+
+def _patches(images, side):
+    """Returns the images' square patches as positions: a convolution of them becomes a product."""
+    height, width, channels = images.shape[1:]
+    if height % side or width % side:
+        raise ValueError(
+            "Expected a stem's stride that divides the images' height and width. "
+            f"Received: stem_stride={side}, images of shape {images.shape[1:]}"
+        )
+    x = layers.Reshape((height // side, side, width // side, side * channels))(images)
+    x = layers.Permute((1, 3, 2, 4))(x)
+    return layers.Reshape((height // side, width // side, side * side * channels))(x)
 
 
 def _convolution(normalize, x, filters, size, strides=1, padding="same"):
