@@ -8,7 +8,9 @@ from experiments.grid.arms import (
     BOUNDS,
     CONTROLS,
     DEGREES,
+    DEPTHS,
     GROUP_SIZES,
+    LATE,
     PAPER,
     STRONGLY_STRUCTURED,
     TRAINED_LONGER,
@@ -194,6 +196,71 @@ TINY_IMAGENET_LONG = dataclasses.replace(
     ),
 )
 
+OMNIGLOT = Protocol(
+    name="omniglot",
+    title="Omniglot, deep",
+    source="omniglot_drawings",
+    image_size=28,
+    network="deep",
+    width=12,
+    depth=16,
+    deep_width=96,
+    stem_stride=4,
+    steps=6025,
+    workers=8,
+    labels_per_minibatch=16,
+    images_per_label=2,
+    test_labels_per_minibatch=25,
+    learning_rate=0.016,
+    learning_rate_decay=0.03,
+    evaluate_every=482,
+    evaluation_images=3856,
+    studies=(Study("paper", "the paper's arms, and their controls", PAPER + CONTROLS, _FIVE),),
+    shift=2,
+    noise=0.2,
+    notes=(
+        "964 handwritten characters, of which 16 labels a minibatch are 1.66 %, the paper's share; "
+        "16 drawings of each to train on and 4 to validate, at 28x28, shifted and noisy.",
+        "A chain of 16 normalization layers, the last 13 on one position, of 230,000 weights, "
+        "trained for 100 epochs (6,025 steps of 8 minibatches of 32); the paper has Inception-v3, "
+        "94 normalization layers, and 160 epochs of steps of 50 minibatches.",
+        "With 8 minibatches a step the gradient suffers too from non-i.i.d. sampling. The shuffled "
+        "arms get the same 256 images a step, dealt out anew before they are normalized: what they "
+        "lose is mostly the gradient's, the rest is the normalization's.",
+    ),
+)
+
+OMNIGLOT_LONG = dataclasses.replace(
+    OMNIGLOT,
+    name="omniglot_long",
+    title="Omniglot, deep, trained longer",
+    steps=18_075,
+    evaluate_every=1205,
+    studies=(Study("late", "300 epochs", LATE, _THREE),),
+    notes=(
+        "As the protocol omniglot, but 18,075 steps (300 epochs): do averages and minibatch "
+        "statistics change places, does batch normalization on non-i.i.d. minibatches fall?",
+        *OMNIGLOT.notes[1:],
+    ),
+)
+
+OMNIGLOT_DEPTH = dataclasses.replace(
+    OMNIGLOT,
+    name="omniglot_depth",
+    title="Omniglot, by depth of normalization",
+    source="omniglot_drawings/first_400",
+    steps=1500,
+    evaluate_every=250,
+    evaluation_images=1600,
+    studies=(Study("depth", "normalization layers, weights equal", DEPTHS, _THREE),),
+    notes=(
+        "The first 400 characters of Omniglot, 60 epochs (1,500 steps of 8 minibatches of 32), the "
+        "network's number of normalization layers from 4 to 32, its weights 120,000 throughout: a "
+        "deeper network is a narrower one.",
+        *OMNIGLOT.notes[2:],
+    ),
+)
+
 IMAGENET = Protocol(
     name="imagenet",
     title="ImageNet, the paper's scale",
@@ -286,6 +353,9 @@ PROTOCOLS = (
     DIGITS,
     TINY_IMAGENET,
     TINY_IMAGENET_LONG,
+    OMNIGLOT,
+    OMNIGLOT_LONG,
+    OMNIGLOT_DEPTH,
     IMAGENET,
     TEST_TIME,
     TEST_TIME_TINY_IMAGENET,

@@ -1,8 +1,8 @@
 """The networks; how they normalize is an argument.
 
 Each normalization stands after a convolution and before its ReLU, with gamma fixed to 1 (Ioffe
-2017, section 4). `inception_small` is Inception in small, for images of 8 to 64 pixels; `deep` a
-chain of as many normalization layers as one likes, most of them on one position;
+2017, section 4). `inception_small` is Inception in small, for images of 8 to 64 pixels; `deep` one
+of as many normalization layers as one likes, most of them on one position;
 `inception_v3` is the paper's network, for images of 75 pixels and more, 299 in the paper.
 """
 
@@ -16,6 +16,8 @@ import brn
 from experiments.training.layers import AveragesAsConstants, GroupStatistics
 
 NETWORKS = ("inception_small", "deep", "inception_v3")
+BRANCH = 4
+"""Convolutions of the long branch of a module of `deep`."""
 
 
 _NONE_AFTER, _HUGE = "none after ", 1e9  # schedules move between finite numbers
@@ -181,40 +183,45 @@ def inception_small(image_shape, classes, normalize, width=16, modules=3, stem_s
 
 
 def deep(image_shape, classes, normalize, width, depth, deep_width, stem_stride=4):
-    """A chain of convolutions, most of them on one position.
+    """An Inception with many normalization layers, most of them on one position.
 
-    There a channel's statistics are over the examples alone, as nearly so in the last third of
-    Inception-v3's 94 normalization layers. A convolution of square patches beside each other, 3x3
-    convolutions with stride 2 down to 2x2 positions or fewer, one convolution over all positions
-    that are left, then 1x1 convolutions.
+    There a channel's statistics are over the examples alone, as they nearly are in the last part of
+    Inception-v3's 94 normalization layers. Square patches beside each other, 3x3 convolutions with
+    stride 2 down to 2x2 positions or fewer, a convolution over all positions that are left, then
+    Inception modules of two branches: one 1x1 convolution, and `BRANCH` of them.
 
     Args:
         image_shape: `(height, width, channels)`.
         classes: number of logits.
         normalize: makes a normalization layer.
-        width: channels of the first; the 3x3 convolutions have 2, 3, ... times as many.
-        depth: normalization layers in all, one after each convolution.
-        deep_width: channels on one position.
+        width: channels of the patches; the 3x3 convolutions have 2, 3, ... times as many.
+        depth: normalization layers on the longest path, one after each convolution.
+        deep_width: channels on one position, half of them of each branch.
         stem_stride: side of a patch, a divisor of the images' height and width.
 
     Raises:
-        ValueError: if `depth` is too small to come down to one position, or patches do not fit.
+        ValueError: if no number of modules gives that depth, or patches do not fit.
     """
     inputs = keras.Input(image_shape, name="images")
-    x = _convolution(normalize, _patches(inputs, stem_stride), width, 1)
+    convolution = functools.partial(_convolution, normalize)
+    x = convolution(_patches(inputs, stem_stride), width, 1)
     made = 1
     while max(x.shape[1:3]) > 2:
         made += 1
-        x = _convolution(normalize, x, width * made, 3, strides=2)
-    x = _convolution(normalize, x, deep_width, x.shape[1:3], padding="valid")
+        x = convolution(x, width * made, 3, strides=2)
+    x = convolution(x, deep_width, x.shape[1:3], padding="valid")
     made += 1
-    if depth < made:
+    modules, rest = divmod(depth - made, BRANCH)
+    if modules < 0 or rest:
         raise ValueError(
-            f"Expected a depth of at least {made} for images of shape {image_shape} in patches of "
-            f"{stem_stride}x{stem_stride}. Received: depth={depth}"
+            f"Expected a depth of {made}, {made + BRANCH}, {made + 2 * BRANCH}, ... for images of "
+            f"shape {image_shape} in patches of side {stem_stride}. Received: depth={depth}"
         )
-    for _ in range(depth - made):
-        x = _convolution(normalize, x, deep_width, 1)
+    for _ in range(modules):
+        short = convolution(x, deep_width // 2, 1)
+        for _ in range(BRANCH):
+            x = convolution(x, deep_width // 2, 1)
+        x = layers.Concatenate()([short, x])
     x = layers.Flatten()(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="deep")
 
