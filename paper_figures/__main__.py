@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from paper_figures import (
@@ -60,14 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"paper_figures: {error}", file=sys.stderr)
         return 1
     write_monitor(options.results, options.output / "monitor")
-    ratios = measured.ratios if measured else None
     sections = []
     for scale in scales:
         folder = options.output / scale.name
         sections.append(
             write_study(scale, folder)
             if test_time.is_study(scale.name)
-            else write_scale(scale, paper, folder, ratios)
+            else write_scale(scale, paper, folder, measured, _shorter(scale, options.results))
         )
     benchmark = write_speed(measured, options.output / "speed") if measured else None
     _write(options.output / "report.html", report.build(sections, paper, benchmark).encode())
@@ -97,7 +95,11 @@ def write_speed(measured: speed.Speed, folder: Path) -> report.SpeedSection:
 
 
 def write_scale(
-    scale: Scale, paper: Paper, folder: Path, ratios: pd.DataFrame | None = None
+    scale: Scale,
+    paper: Paper,
+    folder: Path,
+    measured: speed.Speed | None = None,
+    shorter: Scale | None = None,
 ) -> report.Section:
     """Write the figures, captions and tables of one scale, say so, and return its section.
 
@@ -128,7 +130,7 @@ def write_scale(
     _write(folder / "paper_rows.md", tables.to_markdown(shown[shown["paper"] != "-"]).encode())
     findings = "".join(f"- {drawing.finding}\n" for drawing in drawings)
     _write(folder / "findings.md", findings.encode())
-    judged = _write_claims(scale, ratios, folder)
+    judged = _write_claims(scale, paper, measured, shorter, folder)
     for sentence in [*(drawing.finding for drawing in drawings), *reasons]:
         print(sentence)
     return report.Section(scale, drawings, reasons, shown, judged)
@@ -167,23 +169,29 @@ def _plans(scale, paper):
     return plans
 
 
-def _write_claims(scale, ratios, folder):
+def _shorter(scale, results):
+    """The collected runs of the protocol beside which the scale's damage is set, if any."""
+    name = claims.SHORTER.get(scale.name)
+    there = name is not None and (results / f"{name}.csv").exists()
+    return load_scale(results, name) if there else None
+
+
+def _write_claims(scale, paper, measured, shorter, folder):
     """Write the verdicts on the claims, if the scale has their arms; return what is shown."""
     if not claims.applies(scale):
         return None
-    table = claims.judge(scale, ratios)
-    shown = claims.show(table)
+    table = claims.judge(scale, paper, measured, shorter)
     _write(folder / "claims.csv", claims.to_csv(table).encode())
-    markdown = tables.to_markdown(shown)
+    markdown = claims.to_markdown(table, scale)
     _write(folder / "claims.md", markdown.encode())
-    counted = f"{claims.count_verdicts(table)}."
     runs, missing = (len(scale.manifest[key]) for key in ("runs", "missing"))
     cost = f"{runs - missing} of {runs} runs have ended"
     if scale.manifest["core_hours"] is not None:
         cost += f", in {scale.manifest['core_hours']:.1f} core-hours"
-    _write(folder / "verdicts.md", f"{counted} {cost}.\n\n{markdown}".encode())
-    print(f"Claims, {scale.name}: {counted}")
-    return shown
+    _write(folder / "verdicts.md", f"{cost}.\n\n{markdown}".encode())
+    for heading, rows in claims.parts(table, scale).items():
+        print(f"{scale.name}. {heading} {claims.count_verdicts(rows)}")
+    return claims.show(table)
 
 
 def write_monitor(results: Path, folder: Path) -> None:

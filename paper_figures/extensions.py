@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from paper_figures.captions import CROSS, THIN, describe_diverged, evidence, points
-from paper_figures.criteria import CHANCE, finals, spikes
+from paper_figures.claims.numbers import finals, spikes
 from paper_figures.figures import (
     COLOURS,
     Curve,
@@ -333,7 +333,7 @@ def _legend(figure, axes, columns=1):
     figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize=8)
 
 
-COUNTED = f"A diverged run counts with {CHANCE} %, chance level."
+COUNTED = "A diverged run counts with the level of chance, 100 % / classes."
 EXTENSIONS = {
     "group_size": Extension(
         "group-size",

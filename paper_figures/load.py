@@ -110,12 +110,14 @@ class Scale:
 
     def values(self, arm: str, measure: str = VALIDATION) -> pd.DataFrame:
         """The rows of one arm and measure, sorted by seed and step: `seed, status, step, value`."""
-        rows = self.measurements.query("arm == @arm and measure == @measure")
+        table = self.measurements
+        rows = table[(table["arm"] == arm) & (table["measure"] == measure)]
         return rows[["seed", "status", "step", "value"]].sort_values(["seed", "step"])
 
     def diverged(self, arm: str) -> list[int]:
         """The seeds of the arm's diverged runs."""
-        return sorted(self.runs.query("arm == @arm and status == 'diverged'")["seed"])
+        runs = self.runs
+        return sorted(runs.loc[(runs["arm"] == arm) & (runs["status"] == "diverged"), "seed"])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from paper_figures.criteria import CHANCE, finals
+from paper_figures.claims.numbers import finals
 from paper_figures.load import Scale
 from paper_figures.statistics import (
     Estimate,
@@ -27,8 +27,6 @@ WAYS = (
     "unclipped-32-cold",
 )
 LETTERS = {"constants-32": "a", "unclipped-32": "b", "brn-32": "c", "bn-32": "d"}
-CHANCES = {"digits:2": 1.0, "tiny_imagenet": CHANCE}
-"""Accuracy of guessing, in percent, by the data's name."""
 NOISE_MINIBATCHES = 32
 """Whose mean statistics are compared with the population's, the weights held still."""
 WARM_UP = 0.1  # of the run: batch normalization in the first four ways
@@ -308,8 +306,7 @@ def _by_corruption(scale):
 
 def find_training(scale: Scale) -> list[Finding]:
     """State what becomes of each way to train; a diverged run has the accuracy of chance."""
-    chance = CHANCES[scale.manifest["protocol"]["source"]]
-    accuracies = {arm: finals(scale, arm, chance=chance) for arm in WAYS}
+    accuracies = {arm: finals(scale, arm) for arm in WAYS}
     rows = []
     for arm in WAYS:
         diverged = len(scale.diverged(arm))

@@ -5,7 +5,7 @@ import pytest
 from figures_fixtures import STEPS, scale_of
 
 from paper_figures import extensions, figures
-from paper_figures.criteria import SPIKES
+from paper_figures.claims.numbers import SPIKES
 from paper_figures.load import VALIDATION
 
 pytestmark = pytest.mark.any_backend

@@ -14,6 +14,7 @@ from figures_fixtures import LABELS, rows_of, scale_of, write_results
 from paper_figures import captions, figures, report, tables
 from paper_figures.__main__ import main, write_scale
 from paper_figures.load import MINIBATCH, TRAINING, load_paper, load_scale
+from paper_figures.speed import Speed
 from paper_figures.statistics import Estimate
 
 pytestmark = pytest.mark.any_backend
@@ -205,14 +206,16 @@ def test_verdicts_are_written_and_shown(tmp_path, paper):
         [("jax", "training step, BRN / BN", "64x32x32x3", 1.0, 1.0, 1.0)],
         columns=["backend", "name", "shape", "ratio", "q25", "q75"],
     )
-    section = write_scale(two_structures(), paper, tmp_path, ratios)
+    times = pd.DataFrame([("jax", "64x32x32x3", 21)], columns=["backend", "shape", "rounds"])
+    section = write_scale(two_structures(), paper, tmp_path, Speed(times, ratios, []))
     shown = section.claims.set_index("claim")
     assert shown.loc["C9c, 4 x 8", "verdict"] == "reproduced"
     assert shown.loc["C12, jax", "verdict"] == "reproduced"
     assert "| C9c, 4 x 8 |" in (tmp_path / "claims.md").read_text()
     verdicts = (tmp_path / "verdicts.md").read_text()
     runs = len(section.scale.manifest["runs"])
-    assert f"{runs} of {runs} runs have ended.\n\n| claim | the paper says |" in verdicts
+    assert f"{runs} of {runs} runs have ended.\n\n**At the end, after 2 epochs.** " in verdicts
+    assert "\n\n| claim | the paper says |" in verdicts
     table = pd.read_csv(tmp_path / "claims.csv")
     assert table.loc[table["claim"] == "C9c", "difference"].tolist() == [7, 7]
     page = Page(report.build([section], paper))
