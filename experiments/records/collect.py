@@ -6,13 +6,13 @@ import json
 import pandas as pd
 
 from experiments.grid.runs import Run
-from experiments.records.store import Store, write_text
+from experiments.records.store import DamagedError, Store, write_text
 
 COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", "measure", "value")
 _MAIN_MEASURE = "validation_accuracy_percent"
 
 
-def collect(store: Store, runs: list[Run]) -> tuple[int, list[str]]:
+def collect(store: Store, runs: list[Run]) -> tuple[int, dict[str, str]]:
     """Writes `<protocol>.csv` and `<protocol>.json` for runs of one protocol.
 
     The CSV has one row a measurement; the manifest names every run that was asked for and, under
@@ -23,14 +23,20 @@ def collect(store: Store, runs: list[Run]) -> tuple[int, list[str]]:
         runs: the runs of the grid that should be there.
 
     Returns:
-        The number of results found, and the ids of the runs without one.
-
-    Raises:
-        ValueError: if a result was made with another configuration than the grid's.
+        The number of results found, and the ids of the runs without one that can be used, with
+        what is wrong with it, or "" if there is none.
     """
-    results = {run.id: store.result(run) for run in runs}
-    missing = [name for name, result in results.items() if result is None]
-    found = [result for result in results.values() if result is not None]
+    found, missing = [], {}
+    for run in runs:
+        try:
+            result = store.result(run)
+        except DamagedError as error:
+            missing[run.id] = str(error)
+            continue
+        if result is None:
+            missing[run.id] = ""
+        else:
+            found.append(result)
     table = io.StringIO()
     pd.DataFrame(_rows(found), columns=COLUMNS).to_csv(table, index=False, lineterminator="\n")
     protocol = runs[0].protocol
@@ -63,7 +69,8 @@ def _manifest(protocol, runs, results, missing):
         "arms": [_arm(arm) for arm in arms.values()],
         "studies": list(_studies(protocol, runs)),
         "runs": [run.id for run in runs],
-        "missing": missing,
+        "missing": list(missing),
+        "damaged": [run_id for run_id, damage in missing.items() if damage],
         "environment": environments,
         "core_hours": round(sum(map(core_hours, results)), 3),
     }

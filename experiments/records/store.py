@@ -5,6 +5,9 @@
 <root>/checkpoints/<protocol>/<run id>.npz    the state of a run under way (not kept in git)
 <root>/checkpoints/<protocol>/<run id>.lock   held by the process that works on the run
 ```
+
+What is read is checked as it is read: a `DamagedError` names the file, what is wrong with it, the
+way out and what that costs. Reading writes nothing.
 """
 
 import json
@@ -17,6 +20,11 @@ import filelock
 import numpy as np
 
 from experiments.grid.runs import Run
+from experiments.records import checks
+
+
+class DamagedError(ValueError):
+    """A file of a run that is not what was written for this run: cut off, changed or foreign."""
 
 
 class Store:
@@ -44,12 +52,20 @@ class Store:
         """Returns the result of a run, or `None` if it has none yet.
 
         Raises:
-            ValueError: if the result of this id was made with another configuration.
+            DamagedError: if the file is not a whole result of this run, or was made with another
+                configuration.
         """
         path = self.result_path(run)
-        if not path.exists():
+        try:
+            result = checks.parsed(path.read_bytes())
+            checks.check_result(run, result)
+        except FileNotFoundError:
             return None
-        result = json.loads(path.read_text())
+        except (OSError, ValueError, RecursionError) as error:
+            raise DamagedError(
+                f"Expected {path} to be the result of {run.id}. Received: {error}. Put back a copy "
+                "of it, or remove it: the run is then trained anew, from its first step."
+            ) from error
         self._check_config(run, result["config"], path)
         return result
 
@@ -72,23 +88,58 @@ class Store:
         """Returns the notes and arrays of a run's checkpoint, or `None` if it has none.
 
         Raises:
-            ValueError: if the checkpoint was made with another configuration.
+            DamagedError: if the file is not a whole checkpoint of this run, or was made with
+                another configuration.
         """
+        with self._checked_checkpoint(run) as path, np.load(path) as saved:
+            arrays = dict(saved)
+            text = arrays.pop("notes").item()
+            checksum = arrays.pop("checksum", None)  # checkpoints had none once
+            if checksum is not None and checksum.item() != checks.checksum(text, arrays):
+                raise ValueError("contents that do not fit their checksum")
+            if checksum is None and not all(map(checks.finite, arrays.values())):
+                raise ValueError("numbers that are not finite, and no checksum")
+            notes = checks.parsed(text)
+            checks.check_notes(notes)
+            self._check_config(run, notes["config"], path)
+            return notes, arrays
+        return None
+
+    def checkpoint_notes(self, run: Run) -> dict | None:
+        """Returns the notes alone, in no time: the arrays are not read, so not checked."""
+        with self._checked_checkpoint(run) as path, np.load(path) as saved:
+            notes = checks.parsed(saved["notes"].item())
+            checks.check_notes(notes)
+            return notes
+        return None
+
+    @contextmanager
+    def _checked_checkpoint(self, run):
+        """Turns whatever reading a file can raise into an error that says what to do."""
         path = self.checkpoint_path(run)
         try:
-            with np.load(path) as saved:
-                arrays = dict(saved)
+            yield path
         except FileNotFoundError:  # there was none, or the run ended just now
-            return None
-        notes = json.loads(arrays.pop("notes").item())
-        self._check_config(run, notes["config"], path)
-        return notes, arrays
+            return
+        except DamagedError:
+            raise
+        except Exception as error:  # of zipfile, zlib, struct, pickle, json ...: anything
+            raise self.damaged_checkpoint(run, str(error) or type(error).__name__) from error
+
+    def damaged_checkpoint(self, run: Run, what: str) -> DamagedError:
+        """Returns the error that says what is wrong with a run's checkpoint, and the way out."""
+        return DamagedError(
+            f"Expected {self.checkpoint_path(run)} to be a whole checkpoint of {run.id}. Received: "
+            f"{what}. Put back a copy of it, or remove it: the run then begins anew, from its "
+            "first step."
+        )
 
     def write_checkpoint(self, run: Run, notes: dict, arrays: dict[str, np.ndarray]) -> None:
         """Writes a checkpoint over the last one: at any time one of the two is whole."""
-        notes = json.dumps({**notes, "config": run.config()})
+        text = json.dumps({**notes, "config": run.config()})
+        checksum = checks.checksum(text, arrays)
         with _replacing(self.checkpoint_path(run)) as file:
-            np.savez(file, notes=np.array(notes), **arrays)
+            np.savez(file, notes=np.array(text), checksum=np.array(checksum), **arrays)
 
     def try_lock(self, run: Run) -> filelock.FileLock | None:
         """Returns the lock of a run, held until released or the process ends, or `None`.
@@ -99,9 +150,29 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(path)
         try:
-            return lock.acquire(timeout=1).lock  # `status` holds it for an instant
+            lock.acquire(timeout=1)  # `status` holds it for an instant
         except filelock.Timeout:
             return None
+        for file in (self.result_path(run), self.checkpoint_path(run)):
+            for left in file.parent.glob(f".{file.name}.*"):  # by a process that was killed
+                left.unlink(missing_ok=True)
+        return lock
+
+    def is_locked(self, run: Run) -> bool:
+        """Returns whether a process works on the run; writes nothing to find out."""
+        import fcntl  # what `filelock` uses, where there is one
+
+        try:
+            descriptor = os.open(self._state_path(run, "lock"), os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
 
     @staticmethod
     def _check_config(run, config, path):
@@ -110,7 +181,7 @@ class Store:
             return
         different = sorted(k for k in {*config, *expected} if config.get(k) != expected.get(k))
         changes = ", ".join(f"{k}={config.get(k)!r} (now {expected.get(k)!r})" for k in different)
-        raise ValueError(
+        raise DamagedError(
             f"Expected {path} to have been made with the grid's configuration of {run.id}. "
             f"Received: {changes}. Move the file away, or give the protocol a new name."
         )

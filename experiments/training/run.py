@@ -25,8 +25,11 @@ SPIKE_WINDOW = 50
 SPIKE_HEIGHT = 0.5
 """A step is a spike if its loss is that much above the mean of the steps in the window before."""
 
-Progress = Callable[[Run, int], None]
-"""Is told that a run has reached a step."""
+Progress = Callable[[Run, int], bool | None]
+"""Is told that a run has reached a step; returns whether the run should stop there for now."""
+
+CHECKPOINT_MINUTES = 10.0
+"""Between evaluations a checkpoint is written when the last one is that old."""
 
 
 class Trainer:
@@ -100,25 +103,38 @@ class Trainer:
             for measure, (logits, *where) in self._evaluations.items()
         }
 
-    def run(self, seed: int, store: Store, progress: Progress = lambda run, step: None) -> dict:
+    def run(
+        self,
+        seed: int,
+        store: Store,
+        progress: Progress = lambda run, step: None,
+        checkpoint_minutes: float = CHECKPOINT_MINUTES,
+    ) -> dict | None:
         """Trains one seed, from its checkpoint if it has one, and writes its result.
 
         Args:
             seed: initial weights, order of the data and augmentation follow from it; they are the
                 same in every arm.
             store: where checkpoints and the result go.
-            progress: is told of every step.
+            progress: is told of every step, and may stop the run there, with a checkpoint.
+            checkpoint_minutes: how old a checkpoint gets before the next; there is one at every
+                evaluation anyway.
 
         Returns:
-            The result, as written.
+            The result, as written; `None` if the run was stopped.
+
+        Raises:
+            DamagedError: if there is a checkpoint that cannot be used.
         """
         run = Run(self.protocol, self.arm, seed)
         self._reset(seed)
-        course = _Course(self, run, store, progress)
+        course = _Course(self, run, store, progress, checkpoint_minutes)
         course.resume()
         minibatches = self.minibatches(seed, course.step)
         if course.step < self.protocol.steps and not course.diverged:
             self.model.fit(minibatches, shuffle=False, verbose=0, callbacks=[course])
+        if course.stopped:
+            return None
         result = course.result()
         store.write_result(run, result)
         return result
@@ -157,10 +173,11 @@ def sampler(protocol: Protocol, arm: Arm, source: Source, seed: int) -> Iid | St
 class _Course(keras.callbacks.Callback):
     """The course of one run: moves the averages, evaluates, keeps the curve and checkpoints."""
 
-    def __init__(self, trainer, run, store, progress):
+    def __init__(self, trainer, run, store, progress, checkpoint_minutes):
         super().__init__()
         self._trainer, self._run, self._store, self._progress = trainer, run, store, progress
-        self.step, self.curve, self.diverged = 0, [], False
+        self._checkpoint_seconds = 60 * checkpoint_minutes
+        self.step, self.curve, self.diverged, self.stopped = 0, [], False, False
         self._average = _Average(trainer.model, run.protocol.averaging)
         self._since_evaluation, self._spikes = [], Spikes()
         self._probe = brn.Probe(trainer.model) if trainer.arm.normalization == "brn" else None
@@ -168,6 +185,7 @@ class _Course(keras.callbacks.Callback):
         if self._measurements:
             self._measurements.reset()
         self._before, self._started = 0.0, time.perf_counter()
+        self._saved = self._started
         # Now, and not at the end: by then the repository may have moved on.
         self._environments = [environment()]
 
@@ -182,10 +200,16 @@ class _Course(keras.callbacks.Callback):
             if self._measurements:
                 self._measurements.after_step()
         protocol = self._run.protocol
-        if self.diverged or self.step % protocol.evaluate_every == 0 or self.step == protocol.steps:
+        ended = self.diverged or self.step == protocol.steps
+        evaluated = ended or self.step % protocol.evaluate_every == 0
+        if evaluated:
             self._evaluate()
+        self.stopped = bool(self._progress(self._run, self.step)) and not ended
+        due = time.perf_counter() - self._saved >= self._checkpoint_seconds
+        if evaluated or due or self.stopped:
             self._save()
-        self._progress(self._run, self.step)
+        if self.stopped:
+            model.stop_training = True
 
     def _evaluate(self):
         losses, accuracies = np.array(self._since_evaluation, np.float64).T
@@ -229,11 +253,13 @@ class _Course(keras.callbacks.Callback):
             "step": self.step,
             "curve": self.curve,
             "losses": self._spikes.window,
+            "since_evaluation": self._since_evaluation,
             "diverged": self.diverged,
             "wall_time_s": self._elapsed(),
             "environments": self._environments,
         }
         self._store.write_checkpoint(self._run, notes, arrays)
+        self._saved = time.perf_counter()
 
     def resume(self):
         """Goes back to the run's last checkpoint, if there is one."""
@@ -243,6 +269,8 @@ class _Course(keras.callbacks.Callback):
         notes, arrays = saved
         self.step, self.curve, self.diverged = notes["step"], notes["curve"], notes["diverged"]
         self._spikes, self._before = Spikes(notes["losses"]), notes["wall_time_s"]
+        # Checkpoints were written at evaluations only, once.
+        self._since_evaluation = notes.get("since_evaluation", [])
         now = self._environments[-1]
         begun_with = notes["environments"][0]["backend"]
         if begun_with != now["backend"]:
@@ -259,6 +287,14 @@ class _Course(keras.callbacks.Callback):
         def values(kind):
             return [arrays[f"{kind}_{i}"] for i in range(sum(k.startswith(kind) for k in arrays))]
 
+        for kind, variables in (
+            ("model", model.variables),
+            ("optimizer", model.optimizer.variables),
+        ):
+            if [v.shape for v in values(kind)] != [tuple(v.shape) for v in variables]:
+                raise self._store.damaged_checkpoint(
+                    self._run, f"{kind} weights of other shapes than this version's network has"
+                )
         _assign(model.variables, values("model"))
         _assign(model.optimizer.variables, values("optimizer"))
         self._average.restore(values("average"))
