@@ -31,6 +31,7 @@ class Protocol:
     Attributes:
         name, title: for ids and for headings.
         source, image_size: name of the data and side of its images, as `data.load` takes them.
+        classes: of the data; guessing gets 100 / `classes` percent.
         network, width, modules, stem_stride: as `models.build` takes them.
         steps: training steps of a run.
         workers: minibatches of 32 in a step; the gradient is over all of them.
@@ -55,6 +56,7 @@ class Protocol:
     name: str
     title: str
     source: str
+    classes: int
     network: str
     width: int
     steps: int
@@ -84,7 +86,7 @@ class Protocol:
 
     def settings(self) -> dict:
         """Returns the settings that decide what a run computes: a flat dict, ready for JSON."""
-        left_out = ("name", "title", "studies", "notes")
+        left_out = ("name", "title", "classes", "studies", "notes")
         names = (field.name for field in dataclasses.fields(self))
         return {name: getattr(self, name) for name in names if name not in left_out}
 
@@ -98,6 +100,7 @@ DIGITS = Protocol(
     name="digits",
     title="digits in miniature",
     source="digits:2",
+    classes=100,
     network="inception_small",
     width=12,
     modules=1,
@@ -131,6 +134,7 @@ TINY_IMAGENET = Protocol(
     name="tiny_imagenet",
     title="Tiny ImageNet at 32x32",
     source="tiny_imagenet",
+    classes=200,
     network="inception_small",
     width=32,
     modules=2,
@@ -190,6 +194,7 @@ IMAGENET = Protocol(
     name="imagenet",
     title="ImageNet, the paper's scale",
     source="imagenet2012",
+    classes=1000,
     image_size=299,
     network="inception_v3",
     width=0,
@@ -217,6 +222,7 @@ SMOKE = Protocol(
     name="smoke",
     title="a smoke test, not an experiment",
     source="digits",
+    classes=10,
     network="inception_small",
     width=2,
     modules=1,

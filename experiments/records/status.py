@@ -4,8 +4,8 @@ import statistics
 from dataclasses import dataclass
 
 from experiments.grid.runs import Run
-from experiments.records.collect import core_hours
 from experiments.records.checks import STATUSES as ENDED
+from experiments.records.collect import core_hours
 from experiments.records.store import DamagedError, Store
 
 FEW = 24

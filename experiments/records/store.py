@@ -12,13 +12,13 @@ way out and what that costs. Reading writes nothing.
 
 import json
 import os
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
 import numpy as np
 
+import files
 from experiments.grid.runs import Run
 from experiments.records import checks
 
@@ -36,6 +36,10 @@ class Store:
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
+
+    def protocols(self) -> list[str]:
+        """Names the protocols with results, as their folders are named."""
+        return sorted(path.name for path in (self.root / "runs").glob("*") if any(path.iterdir()))
 
     def result_path(self, run: Run) -> Path:
         """Where the result of a run is, or will be."""
@@ -81,7 +85,7 @@ class Store:
                 f"Expected no result of this run yet. Received: {path}. Results are never "
                 "replaced: move that file away first."
             )
-        write_text(path, json.dumps(result, indent=1) + "\n")
+        files.write(path, json.dumps(result, indent=1) + "\n")
         self.checkpoint_path(run).unlink(missing_ok=True)
 
     def checkpoint(self, run: Run) -> tuple[dict, dict[str, np.ndarray]] | None:
@@ -138,13 +142,14 @@ class Store:
         """Writes a checkpoint over the last one: at any time one of the two is whole."""
         text = json.dumps({**notes, "config": run.config()})
         checksum = checks.checksum(text, arrays)
-        with _replacing(self.checkpoint_path(run)) as file:
+        with files.replacing(self.checkpoint_path(run)) as file:
             np.savez(file, notes=np.array(text), checksum=np.array(checksum), **arrays)
 
     def try_lock(self, run: Run) -> filelock.FileLock | None:
         """Returns the lock of a run, held until released or the process ends, or `None`.
 
-        `None` means that another process works on the run.
+        `None` means that another process works on the run. Under the lock, what killed writes of
+        the run's files left behind is removed.
         """
         path = self._state_path(run, "lock")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,9 +158,8 @@ class Store:
             lock.acquire(timeout=1)  # `status` holds it for an instant
         except filelock.Timeout:
             return None
-        for file in (self.result_path(run), self.checkpoint_path(run)):
-            for left in file.parent.glob(f".{file.name}.*"):  # by a process that was killed
-                left.unlink(missing_ok=True)
+        files.tidy(self.result_path(run))
+        files.tidy(self.checkpoint_path(run))
         return lock
 
     def is_locked(self, run: Run) -> bool:
@@ -185,26 +189,3 @@ class Store:
             f"Expected {path} to have been made with the grid's configuration of {run.id}. "
             f"Received: {changes}. Move the file away, or give the protocol a new name."
         )
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    with _replacing(path) as file:
-        file.write(text.encode())
-
-
-@contextmanager
-def _replacing(path):
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

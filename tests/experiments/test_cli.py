@@ -81,12 +81,20 @@ def test_collect_names_what_is_missing(results, capsys):
     assert set(pd.read_csv(results / "smoke.csv")["run"]) == {"smoke-bn-32-s0"}
 
 
-def test_a_changed_configuration_is_refused(results, capsys):
+def test_a_changed_configuration_is_named_beside_the_good_runs(results, capsys):
     path = results / "runs" / "smoke" / "smoke-bn-32-s0.json"
     text = path.read_text()
     path.write_text(text.replace('"width": 2', '"width": 3'))
-    assert main(["status", *ARMS, "--results", str(results)]) == 1
-    assert "width=3 (now 2)" in capsys.readouterr().err
+    where = [*ARMS, "--results", str(results)]
+    assert main(["status", *where]) == 1
+    out = capsys.readouterr().out
+    assert "width=3 (now 2)" in out
+    assert "1 of 2 runs have ended" in out
+    assert main(["collect", *where]) == 1
+    assert "missing: smoke-bn-32-s0: Expected" in capsys.readouterr().err
+    assert json.loads((results / "smoke.json").read_text())["damaged"] == ["smoke-bn-32-s0"]
+    assert main(["run", *where]) == 1
+    assert path.read_text() != text
     path.write_text(text)
 
 
@@ -96,6 +104,12 @@ def test_a_changed_configuration_is_refused(results, capsys):
         (["run", "--protocol", "huge"], "--protocol huge"),
         (["run", "--protocol", "smoke", "--arms", "bn-5"], "--arms bn-5"),
         (["run", "--protocol", "smoke", "--jobs", "0"], "--jobs 0"),
+        (["run", "--protocol", "smoke", "--checkpoint-minutes", "nan"], "--checkpoint-minutes nan"),
+        (["status", "--protocol", "smoke", "--seeds", ""], "--seeds ''"),
+        (["status", "--protocol", "smoke", "--seeds", ","], "--seeds ','"),
+        (["status", "--protocol", "smoke", "--seeds", "0,a"], "--seeds '0,a'"),
+        (["status", "--protocol", "smoke", "--arms", " , "], "--arms ' , '"),
+        (["status", "--protocol", "smoke", "--studies", ""], "--studies ''"),
         (["prepare", "--dataset", "digits:9"], "length=9"),
     ],
 )
@@ -104,6 +118,12 @@ def test_bad_arguments_get_one_clear_line(arguments, message, capsys):
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_names_may_have_blanks_around_them_and_count_once(capsys):
+    wanted = ["--arms", "bn-32, brn-32,bn-32 ,", "--seeds", " 0, 0"]
+    assert main(["list", "--protocol", "smoke", *wanted]) == 0
+    assert capsys.readouterr().out.count("section 4.1") == 2
 
 
 @pytest.mark.parametrize("option", ["--protocol", "--scale"])  # the old spelling

@@ -1,32 +1,36 @@
-"""The layers' speed: what the benchmark measured, as tables and a figure.
+"""The layers' speed: what the benchmark measured, as a figure and tables.
 
 Reads `benchmark-<backend>.csv`, `benchmark-<backend>-ratios.csv` and
 `benchmark-<backend>-environment.json`, which `python -m experiments benchmark` writes.
 """
 
 import json
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from paper_figures.figures import COLOURS, new_figure, styled
-from paper_figures.load import ResultsError
+from paper_figures.drawing import COLOURS, LINES, Look, legend, new_figure, styled
+from paper_figures.exhibit import Exhibit, Part, Section
+from paper_figures.load import Results, ResultsError
 
+PLACE = 8
 _ENVIRONMENT = "-environment.json"
-LINES = {
-    "brn": ("BRN", COLOURS["brn"], "-"),
-    "bn": ("BN", COLOURS["bn"], "-"),
-    "Keras renorm": ("Keras, renorm", COLOURS["brn"], (0, (4, 2))),
-    "Keras bn": ("Keras, BN", COLOURS["bn"], (0, (4, 2))),
+LAYERS = {
+    "brn": ("BRN", Look(COLOURS["brn"])),
+    "bn": ("BN", Look(COLOURS["bn"])),
+    "Keras renorm": ("Keras, renorm", Look(COLOURS["brn"], LINES[2])),
+    "Keras bn": ("Keras, BN", Look(COLOURS["bn"], LINES[2])),
 }
 GROWTH = {
-    "batch": (r"(\d+)x16x16x64", "batch size, of 16x16x64 activations"),
-    "channels": (r"32x8x8x(\d+)", "channels, of 32x8x8 activations each"),
+    "batch": ("{}x16x16x64", "batch size, of 16x16x64 activations"),
+    "channels": ("32x8x8x{}", "channels, of 32x8x8 activations each"),
 }
+"""What grows -> the shapes, with the place of the number that does, and the label of its axis."""
 TINY = "2x4"
 """The shape on which a layer has next to nothing to compute."""
 CAPTION = (
@@ -56,6 +60,29 @@ class Speed:
     times: pd.DataFrame
     ratios: pd.DataFrame
     environments: list[str]
+
+
+def exhibits(results: Results) -> Iterator[Exhibit]:
+    """Give the figure and the tables of the benchmarks, if there are any."""
+    speed = load_speed(results.folder)
+    if speed is None:
+        return
+    section = Section(
+        "speed",
+        "Speed of the layers",
+        introduction=NOTE,
+        environment=tuple(speed.environments),
+    )
+    tables = {"summary": summarize(speed), "ratios": show_ratios(speed)}
+    tables |= {"growth": show_growth(speed), "parts": show_parts(speed)}
+    yield Exhibit(
+        section,
+        "growth",
+        "How the time of a pass grows",
+        partial(draw_growth, speed),
+        CAPTION,
+        tables={name: (Part(table=table),) for name, table in tables.items()},
+    )
 
 
 def load_speed(results: Path) -> Speed | None:
@@ -147,8 +174,7 @@ def show_growth(speed: Speed) -> pd.DataFrame:
                 curve(speed, backend, what, pattern)["median_ms"] for what in ("brn", "Keras bn")
             )
             for number, ratio in (ours / theirs).items():
-                shape = pattern.replace(r"(\d+)", str(number))
-                rows.setdefault(shape, {})[backend] = _number(ratio)
+                rows.setdefault(pattern.format(number), {})[backend] = _number(ratio)
     table = [{"shape": shape, **ratios} for shape, ratios in rows.items()]
     return pd.DataFrame(table, columns=["shape", *backends]).fillna("-").astype(str)
 
@@ -174,7 +200,7 @@ def show_parts(speed: Speed) -> pd.DataFrame:
 
 
 @styled
-def growth(speed: Speed, stacked: bool = False) -> Figure:
+def draw_growth(speed: Speed, stacked: bool = False) -> Figure:
     """Draw how a pass's time grows: a row of panels for each backend, or one column if stacked."""
     backends = list(dict.fromkeys(speed.times["backend"]))
     panels = [(backend, kind) for backend in backends for kind in GROWTH]
@@ -184,13 +210,11 @@ def growth(speed: Speed, stacked: bool = False) -> Figure:
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, (backend, kind) in zip(grid.flat, panels, strict=True):
         pattern, label = GROWTH[kind]
-        for what, (name, colour, line) in LINES.items():
+        for what, (name, look) in LAYERS.items():
             points = curve(speed, backend, what, pattern)
-            drawn = {"color": colour, "linestyle": line, "marker": ".", "label": name}
-            axes.plot(points.index, points["median_ms"], **drawn)
-            axes.fill_between(
-                points.index, points["q25_ms"], points["q75_ms"], color=colour, alpha=0.15, lw=0
-            )
+            axes.plot(points.index, points["median_ms"], **look.of_line, marker=".", label=name)
+            band = points["q25_ms"], points["q75_ms"]
+            axes.fill_between(points.index, *band, color=look.colour, alpha=0.15, lw=0)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.xaxis.set_major_formatter("{x:.0f}")
@@ -199,17 +223,20 @@ def growth(speed: Speed, stacked: bool = False) -> Figure:
         axes.set_title(backend)
         axes.set_xlabel(label)
         axes.set_ylabel("time of a pass, ms")
-    handles = grid.flat[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=2 if stacked else 4, fontsize=8)
+    legend(figure, grid.flat[0], 2 if stacked else 4)
     return figure
 
 
 def curve(speed: Speed, backend: str, what: str, pattern: str) -> pd.DataFrame:
     """Return the times of one layer, indexed and sorted by the number in shapes of a pattern."""
     rows = speed.times[(speed.times["backend"] == backend) & (speed.times["what"] == what)]
-    sizes = [re.fullmatch(pattern, shape) for shape in rows["shape"]]
-    rows = rows[[size is not None for size in sizes]]
-    return rows.set_index(pd.Index([int(size[1]) for size in sizes if size])).sort_index()
+    before, after = pattern.split("{}")
+    numbers = {
+        shape: shape.removeprefix(before).removesuffix(after) for shape in rows["shape"].unique()
+    }
+    sizes = {s: int(n) for s, n in numbers.items() if n.isdigit() and pattern.format(n) == s}
+    rows = rows[rows["shape"].isin(sizes)]
+    return rows.set_index(pd.Index([sizes[shape] for shape in rows["shape"]])).sort_index()
 
 
 def _number(value):

@@ -1,20 +1,13 @@
 """What the study of test-time statistics found: values of its measures, and tables of them."""
 
-import re
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
-from paper_figures.criteria import CHANCE, finals
+from paper_figures.criteria import finals
+from paper_figures.exhibit import Part
 from paper_figures.load import Scale
-from paper_figures.statistics import (
-    Estimate,
-    geometric_interval,
-    mean_interval,
-    paired_difference,
-)
-from paper_figures.tables import to_markdown
+from paper_figures.statistics import geometric_interval, mean_interval, paired_difference
+from paper_figures.words import show
 
 TRAINED = ("bn-32", "brn-32", "bn-4")
 RATES = ("bn-32-slow", "bn-32", "bn-32-fast")
@@ -27,37 +20,34 @@ WAYS = (
     "unclipped-32-cold",
 )
 LETTERS = {"constants-32": "a", "unclipped-32": "b", "brn-32": "c", "bn-32": "d"}
-CHANCES = {"digits:2": 1.0, "tiny_imagenet": CHANCE}
-"""Accuracy of guessing, in percent, by the data's name."""
+RUNNING, MINIBATCH = "accuracy_running_percent", "accuracy_minibatch_percent"
+POPULATION, TEST_SET = "accuracy_population_percent", "accuracy_test_set_percent"
 NOISE_MINIBATCHES = 32
 """Whose mean statistics are compared with the population's, the weights held still."""
 WARM_UP = 0.1  # of the run: batch normalization in the first four ways
 
 
-def final(scale: Scale, arm: str, measure: str) -> pd.Series:
+def final(scale: Scale, arm: str, measure: str, where: str = "", at: str = "") -> pd.Series:
     """Return a measure's value at the last step, by seed; diverged runs have none."""
-    return at_step(scale, arm, measure, scale.total_steps)
+    return at_step(scale.values(arm, measure, where, at), scale.total_steps)
 
 
-def members(scale: Scale, arm: str, pattern: str) -> dict[float, str]:
-    """Return the measures of an arm that fit a pattern, by the number in it, ascending."""
-    names = scale.measurements.query("arm == @arm")["measure"].unique()
-    matches = [(name, re.fullmatch(pattern, name)) for name in names]
-    return dict(sorted((float(match[1]), name) for name, match in matches if match))
+def by_number(scale: Scale, arm: str, measure: str, where: str) -> dict[float, pd.DataFrame]:
+    """Return the values of a measure of an arm by the number of the place, ascending."""
+    places = {float(at): rows for at, rows in scale.places(arm, measure, where).items()}
+    return dict(sorted(places.items()))
 
 
-def total_norm(scale: Scale, arm: str, kind: str = "weight_norm") -> pd.DataFrame:
-    """Return the norm over all layers, as `Scale.values` does: root of the sum of squares."""
-    rows = scale.measurements.query("arm == @arm")
-    rows = rows[rows["measure"].str.startswith(f"{kind}_layer_")]
+def total_norm(scale: Scale, arm: str) -> pd.DataFrame:
+    """Return the norm of all weights, as `Scale.values` does: root of the sum of squares."""
+    rows = pd.concat(scale.places(arm, "weight_norm", "layer").values())
     squares = rows.assign(value=rows["value"] ** 2)
     sums = squares.groupby(["seed", "status", "step"], as_index=False)["value"].sum()
     return sums.assign(value=np.sqrt(sums["value"]))
 
 
-def growth(scale: Scale, arm: str, values: pd.DataFrame | None = None) -> pd.Series:
-    """Return, by seed, the last value over that at the end of the warm-up, of weights at first."""
-    values = total_norm(scale, arm) if values is None else values
+def growth(scale: Scale, values: pd.DataFrame) -> pd.Series:
+    """Return, by seed, the last value over that at the end of the warm-up."""
     start = values[values["step"] == round(WARM_UP * scale.total_steps)].set_index("seed")["value"]
     last = values.sort_values("step").groupby("seed")["value"].last()
     return last / start
@@ -69,9 +59,8 @@ def middle_step(scale: Scale) -> int:
     return int(min(steps, key=lambda step: (abs(step - scale.total_steps / 2), step)))
 
 
-def at_step(scale: Scale, arm: str, measure: str, step: int) -> pd.Series:
-    """Return a measure's value at a step, by seed."""
-    values = scale.values(arm, measure)
+def at_step(values: pd.DataFrame, step: int) -> pd.Series:
+    """Return the values at a step, by seed."""
     return values[values["step"] == step].set_index("seed")["value"]
 
 
@@ -80,93 +69,58 @@ def noise_factor(alpha: float) -> float:
     return np.sqrt(alpha / (2 - alpha))
 
 
-def rate_of(arm: str) -> str:
-    """Say with which learning rate an arm of `RATES` trains."""
-    kinds = {"slow": "a quarter of the learning rate", "fast": "four times the learning rate"}
-    return kinds.get(arm.rsplit("-", 1)[-1], "the learning rate")
+def rate_of(scale: Scale, arm: str) -> str:
+    """Say with which learning rate an arm trains."""
+    factor = scale.setting(arm, "learning_rate") / scale.settings["learning_rate"]
+    kinds = {0.25: "a quarter of the learning rate", 4: "four times the learning rate"}
+    return kinds.get(round(factor, 3), "the learning rate")
 
 
 def corruptions(scale: Scale) -> list[str]:
     """Name what test images were corrupted by, in the order of measurement."""
-    names = scale.measurements.query("arm == 'bn-32'")["measure"].unique()
-    pattern = r"accuracy_((?:clean|mixed|brightness|contrast|noise).*)_minibatch_percent"
-    return [match[1] for match in (re.fullmatch(pattern, name) for name in names) if match]
+    return list(scale.places("bn-32", "accuracy_minibatch_percent", "images"))
 
 
 # Words
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was found: a line of words, and a table of strings where it has one."""
-
-    words: str
-    table: pd.DataFrame | None = None
-
-
-def write(findings: list[Finding]) -> str:
-    """Write findings as Markdown."""
-    parts = [
-        part
-        for finding in findings
-        for part in (finding.words, "" if finding.table is None else to_markdown(finding.table))
-    ]
-    return "\n\n".join(part.rstrip("\n") for part in parts if part)
-
-
-def show(estimate: Estimate, digits: int = 1) -> str:
-    """Write an estimate with its interval, where it has one."""
-    if estimate.n < 2:
-        return f"{estimate.mean:z.{digits}f}"
-    low, high = f"{estimate.low:z.{digits}f}", f"{estimate.high:z.{digits}f}"
-    return f"{estimate.mean:z.{digits}f} [{low}, {high}]"
-
-
-def _value(scale, arm, measure, digits=1):
-    return show(mean_interval(final(scale, arm, measure)), digits)
+def _value(scale, arm, place, digits=1):
+    """A measure at the end, of `place`: its name and, where it has several, which."""
+    return show(mean_interval(final(scale, arm, *place)), digits)
 
 
 def _by_arm(scale, head, rows):
-    """A table with a column for each arm of `TRAINED`; rows are `(name, measure, digits)`."""
+    """A table with a column for each arm of `TRAINED`; rows are `(name, place, digits)`."""
     return pd.DataFrame(
         [
-            {head: name, **{arm: _value(scale, arm, measure, digits) for arm in TRAINED}}
-            for name, measure, digits in rows
+            {head: name, **{arm: _value(scale, arm, place, digits) for arm in TRAINED}}
+            for name, place, digits in rows
         ]
     )
 
 
 def _gap(scale, arm, first, second):
-    names = (f"accuracy_{first}_percent", f"accuracy_{second}_percent")
-    return paired_difference(*(final(scale, arm, name) for name in names))
+    return paired_difference(*(final(scale, arm, *place) for place in (first, second)))
 
 
-def _n(scale, arms):
-    """Say of which scale and how many seeds findings are: the last of each question."""
-    counts = {scale.runs.query("arm == @arm")["seed"].nunique() for arm in arms}
-    n = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else f"{max(counts)}"
-    interval = "" if max(counts) == 1 else ", [95 % t interval]"
-    return Finding(f"(Scale {scale.name}, n = {n}{interval}.)")
-
-
-def find_averages(scale: Scale) -> list[Finding]:
+def find_averages(scale: Scale) -> list[Part]:
     """State what averages and minibatches of each size are worth, and what lag and noise are."""
     rows = [
-        ("running average", "accuracy_running_percent", 1),
-        ("population", "accuracy_population_percent", 1),
-        ("all test images", "accuracy_test_set_percent", 1),
+        ("running average", (RUNNING,), 1),
+        ("population", (POPULATION,), 1),
+        ("all test images", (TEST_SET,), 1),
     ]
     for size in (1, 4, 32, 512):
         images = "test image" if size == 1 else "test images"
-        rows.append((f"{size} {images}", f"accuracy_minibatch_{size:03}_percent", 1))
+        rows.append((f"{size} {images}", ("accuracy_percent", "minibatch", str(size)), 1))
     head = "statistics of"
     enough = {arm: _as_good_from(scale, arm) for arm in TRAINED}
     last = [
         *(
             {head: f"{words}, paired", **{a: show(_gap(scale, a, *kinds)) for a in TRAINED}}
             for words, kinds in (
-                ("population - running average", ("population", "running")),
-                ("all test images - population", ("test_set", "population")),
+                ("population - running average", ((POPULATION,), (RUNNING,))),
+                ("all test images - population", ((TEST_SET,), (POPULATION,))),
             )
         ),
         {head: "not shown to be worse than the running average", **enough},
@@ -174,34 +128,33 @@ def find_averages(scale: Scale) -> list[Finding]:
     worth = pd.concat([_by_arm(scale, head, rows), pd.DataFrame(last)], ignore_index=True)
     middle = middle_step(scale)
     return [
-        Finding("Accuracy, %, by the statistics that test images are normalized with:", worth),
-        Finding(
+        Part("Accuracy, %, by the statistics that test images are normalized with:", worth),
+        Part(
             "Running averages of the same runs, by alpha: the accuracy of bn-32 with them, %, and "
             f"how far they are at step {middle} from the population's mean, in standard "
             "deviations. Slow and fast are a quarter of and four times the learning rate; the last "
             "column would be the distance of bn-32 if there were only noise.",
             _by_alpha(scale, middle),
         ),
-        Finding(
+        Part(
             "Distance of the running averages from the population's standard deviation, "
             "`log(stddev / sigma)`, early and at the end, and the alpha with the least:",
             _as_it_settles(scale),
         ),
-        Finding(
+        Part(
             "With the weights held still, the distance of the minibatches' mean statistics from "
             "the population's:",
             _still(scale),
         ),
-        _n(scale, (*TRAINED, *RATES)),
     ]
 
 
 def _as_good_from(scale, arm):
     """Say from which size of the test minibatch on no difference to the running average is < 0."""
-    sizes = members(scale, arm, r"accuracy_minibatch_(\d+)_percent")
     smallest = None
-    for size in sorted(map(int, sizes), reverse=True):
-        if not _gap(scale, arm, f"minibatch_{size:03}", "running").high >= 0:
+    for size in sorted(map(int, scale.places(arm, "accuracy_percent", "minibatch")), reverse=True):
+        place = ("accuracy_percent", "minibatch", str(size))
+        if not _gap(scale, arm, place, (RUNNING,)).high >= 0:
             break
         smallest = size
     return "-" if smallest is None else f"{smallest} and more"
@@ -209,33 +162,33 @@ def _as_good_from(scale, arm):
 
 def _by_alpha(scale, middle):
     """Accuracy and distance of the running averages of `bn-32`, by alpha."""
-    distances = members(scale, "bn-32", r"mean_distance_alpha_([\d.]+)")
-    accuracies = members(scale, "bn-32", r"accuracy_alpha_([\d.]+)_percent")
-    noise = at_step(scale, "bn-32", "minibatch_mean_noise", middle).mean()
+    distances = {arm: by_number(scale, arm, "mean_distance", "alpha") for arm in RATES}
+    accuracies = by_number(scale, "bn-32", "accuracy_percent", "alpha")
+    noise = at_step(scale.values("bn-32", "minibatch_mean_noise"), middle).mean()
     return pd.DataFrame(
         [
             {
                 "alpha": f"{alpha:g}",
-                "accuracy": _value(scale, "bn-32", accuracies[alpha]),
+                "accuracy": show(mean_interval(at_step(accuracies[alpha], scale.total_steps))),
                 **{
-                    f"distance, {arm}": show(mean_interval(at_step(scale, arm, name, middle)), 3)
-                    for arm in RATES
+                    f"distance, {arm}": show(mean_interval(at_step(of[alpha], middle)), 3)
+                    for arm, of in distances.items()
                 },
                 "noise alone": f"{noise * noise_factor(alpha):.3f}",
             }
-            for alpha, name in distances.items()
+            for alpha in distances["bn-32"]
         ]
     )
 
 
 def _as_it_settles(scale):
     """Distance of the standard deviation by alpha, at the first comparison and the last."""
-    measures = members(scale, "bn-32", r"stddev_distance_alpha_([\d.]+)")
     first = int(scale.values("bn-32", "minibatch_mean_noise")["step"].min())
     columns = {}
     for arm in ("bn-32", "bn-4"):
+        measures = by_number(scale, arm, "stddev_distance", "alpha")
         for step in (first, scale.total_steps):
-            found = {a: mean_interval(at_step(scale, arm, m, step)) for a, m in measures.items()}
+            found = {a: mean_interval(at_step(rows, step)) for a, rows in measures.items()}
             nearest = min(found, key=lambda alpha: found[alpha].mean)
             columns[f"{arm}, step {step}"] = [*(show(e, 3) for e in found.values()), f"{nearest:g}"]
     return pd.DataFrame({"alpha": [*(f"{alpha:g}" for alpha in measures), "nearest"], **columns})
@@ -259,40 +212,43 @@ def _still(scale):
     )
 
 
-def find_minibatches(scale: Scale) -> list[Finding]:
+def find_minibatches(scale: Scale) -> list[Part]:
     """State how much mates, structure and corruption change."""
     head, sizes = "test minibatch of", (2, 8, 32, 128, 512)
     return [
-        Finding(
+        Part(
             "How often the same image among other mates gets another prediction, %:",
             _by_arm(
                 scale,
                 head,
-                [(f"{k} images", f"changes_minibatch_{k:03}_percent", 1) for k in sizes],
+                [(f"{k} images", ("changes_percent", "minibatch", str(k)), 1) for k in sizes],
             ),
         ),
-        Finding(
+        Part(
             "How far its logits move, in standard deviations of an image's logits:",
-            _by_arm(scale, head, [(f"{k} images", f"movement_minibatch_{k:03}", 2) for k in sizes]),
+            _by_arm(
+                scale,
+                head,
+                [(f"{k} images", ("movement", "minibatch", str(k)), 2) for k in sizes],
+            ),
         ),
-        Finding(
+        Part(
             "Accuracy, %, in test minibatches of 16 images of few classes:",
             _by_arm(
                 scale,
                 "classes in the minibatch",
                 [
-                    (f"{k}{name}", f"accuracy_classes_{k:02}_{kind}_percent", 1)
-                    for kind, name in (("minibatch", ""), ("running", ", running average"))
+                    (f"{k}{name}", (measure, "classes", str(k)), 1)
+                    for measure, name in ((MINIBATCH, ""), (RUNNING, ", running average"))
                     for k in (16, 4, 1)
                 ],
             ),
         ),
-        Finding(
+        Part(
             "Corrupted test images: by how many points bn-32 is more accurate with the statistics "
             "of minibatches of 64 than with the running average, and whether they help:",
             _by_corruption(scale),
         ),
-        _n(scale, TRAINED),
     ]
 
 
@@ -300,16 +256,16 @@ def _by_corruption(scale):
     """What minibatch statistics win, and whether the interval is on one side of 0."""
     rows = []
     for name in corruptions(scale):
-        gap = _gap(scale, "bn-32", f"{name}_minibatch", f"{name}_running")
+        gap = _gap(scale, "bn-32", *((m, "images", name) for m in (MINIBATCH, RUNNING)))
         verdict = "they help" if gap.low > 0 else "they harm" if gap.high < 0 else "not decided"
         rows.append({"images": name.replace("_", " "), "points": show(gap), "verdict": verdict})
     return pd.DataFrame(rows)
 
 
-def find_training(scale: Scale) -> list[Finding]:
+def find_training(scale: Scale) -> list[Part]:
     """State what becomes of each way to train; a diverged run has the accuracy of chance."""
-    chance = CHANCES[scale.manifest["protocol"]["source"]]
-    accuracies = {arm: finals(scale, arm, chance=chance) for arm in WAYS}
+    accuracies = {arm: finals(scale, arm, chance=scale.chance) for arm in WAYS}
+    norms = {arm: growth(scale, total_norm(scale, arm)) for arm in WAYS}
     rows = []
     for arm in WAYS:
         diverged = len(scale.diverged(arm))
@@ -321,35 +277,34 @@ def find_training(scale: Scale) -> list[Finding]:
                 "accuracy - (d)": "-"
                 if arm == "bn-32"
                 else show(paired_difference(accuracies[arm], accuracies["bn-32"])),
-                "norm of all kernels": show(mean_interval(growth(scale, arm)), 2),
+                "norm of all kernels": show(mean_interval(norms[arm]), 2),
                 **({"diverged runs": str(diverged)} if diverged else {}),
             }
         )
-    logs = [np.log(growth(scale, arm)) for arm in ("constants-32", "unclipped-32")]
+    logs = [np.log(norms[arm]) for arm in ("constants-32", "unclipped-32")]
     difference = paired_difference(*logs)
     verdict = "not decided"
     if difference.n > 1:
         verdict = "larger" if difference.low > 0 else "smaller" if difference.high < 0 else verdict
     warm = round(WARM_UP * scale.total_steps)
     return [
-        Finding(
+        Part(
             "At the end of training: loss, accuracy with the running average, the same less that "
             "of (d), paired, and the norm of all kernels, as a multiple of that at step "
             f"{warm}:",
             pd.DataFrame(rows).fillna("0"),
         ),
-        Finding(
+        Part(
             f"Log growth of constants-32 over that of unclipped-32: {show(difference, 2)}, by the "
             f"protocol's criterion {verdict}."
         ),
-        Finding(
+        Part(
             "The layer with the least and the one with the most, means over seeds: growth of the "
             f"activations before normalization since step {warm}, their root mean square after "
             "normalization with the averages at the end, and the standard deviation of that over "
             "the evaluations of a run's second half:",
             _activations(scale),
         ),
-        _n(scale, WAYS),
     ]
 
 
@@ -357,13 +312,11 @@ def _activations(scale):
     """Range over layers of the growth before normalization, and of what is left after it."""
     rows = []
     for arm, letter in LETTERS.items():
-        before = members(scale, arm, r"activation_rms_layer_(\d+)").values()
-        after = members(scale, arm, r"normalized_rms_layer_(\d+)").values()
-        grown = [
-            geometric_interval(growth(scale, arm, scale.values(arm, name))).mean for name in before
-        ]
-        left = [final(scale, arm, name).mean() for name in after]
-        moved = [_fluctuation(scale.values(arm, name), scale.total_steps / 2) for name in after]
+        before = scale.places(arm, "activation_rms", "layer").values()
+        after = scale.places(arm, "normalized_rms", "layer").values()
+        grown = [geometric_interval(growth(scale, rows)).mean for rows in before]
+        left = [at_step(rows, scale.total_steps).mean() for rows in after]
+        moved = [_fluctuation(rows, scale.total_steps / 2) for rows in after]
         rows.append(
             {
                 "way": f"{arm} ({letter})",

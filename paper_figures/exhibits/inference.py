@@ -1,50 +1,69 @@
-"""Three questions about batch normalization at test time: figures, captions and findings.
+"""Three questions about batch normalization at test time, for every protocol with that study.
 
-The study's scales are those named `test_time...`; what is measured is in
-`results/protocol-test-time.md`, the reasoning in `docs/test-time-statistics.md`.
+What is measured is in `results/protocol-test-time.md`, the reasoning in
+`docs/test-time-statistics.md`.
 """
 
 import textwrap
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from paper_figures.figures import new_figure, styled
-from paper_figures.load import VALIDATION, Scale
-from paper_figures.statistics import geometric_interval, mean_curve, mean_interval
-from paper_figures.test_time_findings import (
+from paper_figures.drawing import Look, legend, new_figure, styled
+from paper_figures.exhibit import Exhibit, Part, Section
+from paper_figures.exhibits.inference_findings import (
+    LETTERS,
+    MINIBATCH,
+    POPULATION,
     RATES,
+    RUNNING,
     TRAINED,
     WARM_UP,
     WAYS,
-    Finding,
     at_step,
+    by_number,
     corruptions,
     final,
     find_averages,
     find_minibatches,
     find_training,
     growth,
-    members,
     middle_step,
     noise_factor,
     rate_of,
     total_norm,
 )
+from paper_figures.load import VALIDATION, Results, Scale
+from paper_figures.statistics import Estimate, geometric_interval, mean_curve, mean_interval
+from paper_figures.words import (
+    count,
+    describe_diverged,
+    describe_missing,
+    describe_n,
+    describe_protocol,
+)
 
-COLOURS = {
-    "bn-32": "#D55E00",
-    "brn-32": "#0072B2",
-    "bn-4": "#009E73",
-    "bn-32-slow": "#56B4E9",
-    "bn-32-fast": "#000000",
-    "constants-32": "#CC79A7",
-    "unclipped-32": "#009E73",
-    "constants-32-cold": "#CC79A7",
-    "unclipped-32-cold": "#009E73",
+PLACE = 7
+STUDY = "test-time"
+INTRODUCTION = (
+    "Why, and where this stops being true: see Three questions about batch normalization at test "
+    "time, docs/test-time-statistics.md."
+)
+LOOKS = {
+    "bn-32": Look("#D55E00"),
+    "brn-32": Look("#0072B2"),
+    "bn-4": Look("#009E73"),
+    "bn-32-slow": Look("#56B4E9"),
+    "bn-32-fast": Look("#000000"),
+    "constants-32": Look("#CC79A7"),
+    "unclipped-32": Look("#009E73"),
+    "constants-32-cold": Look("#CC79A7", ":"),
+    "unclipped-32-cold": Look("#009E73", ":"),
 }
 
 
@@ -56,7 +75,7 @@ class Question:
         question, answer: as a reader finds them; the answer has two sentences.
         title: of the figure.
         draw: draws the figure.
-        find: returns what the figure's runs show.
+        find: returns what the figure's runs show, but for n.
         arms: that the figure needs.
     """
 
@@ -64,79 +83,85 @@ class Question:
     answer: str
     title: str
     draw: Callable[..., Figure]
-    find: Callable[[Scale], list[Finding]]
+    find: Callable[[Scale], list[Part]]
     arms: tuple[str, ...]
 
-    def missing(self, scale: Scale) -> str | None:
-        """Say which arms the figure lacks; None if it can be drawn."""
-        absent = [arm for arm in self.arms if arm not in set(scale.runs["arm"])]
-        return (
-            f"{self.title.rstrip('.')}: left out, {', '.join(absent)} not run." if absent else None
+    def exhibit(self, scale: Scale, number: int) -> Exhibit:
+        """Make the exhibit of a protocol, or say which arms it lacks."""
+        section = Section.of(scale)
+        section = replace(section, introduction=INTRODUCTION)
+        name, title = f"figure_{number}", f"{number}. {self.question}"
+        absent = [arm for arm in self.arms if not count(scale, arm)]
+        if absent:
+            reason = f"{self.title} is left out: no run of {', '.join(absent)} has ended."
+            return Exhibit(section, name, title, left_out=reason)
+        caption = [
+            f"{self.title}. In {describe_protocol(scale)}: {_n(scale, self.arms)}.",
+            *describe_missing(scale, self.arms),
+            *describe_diverged(scale, self.arms),
+        ]
+        asked = f"## {title}\n\n{textwrap.fill(f'**{self.answer}**', 100)}"
+        n = Part(f"(Protocol {scale.name}, {_n(scale, self.arms, 'in brackets')}.)")
+        return Exhibit(
+            section,
+            name,
+            title,
+            partial(self.draw, scale),
+            " ".join(caption),
+            self.answer,
+            {f"question_{number}": (Part(asked),), f"finding_{number}": (*self.find(scale), n)},
         )
 
-    def caption(self, scale: Scale) -> str:
-        """Describe the figure: subject, n, diverged runs, what is particular to the scale."""
-        counts = [scale.runs.query("arm == @arm")["seed"].nunique() for arm in self.arms]
-        few = f"{min(counts)} to " if min(counts) < max(counts) else ""
-        band = "bands and bars: 95 % t intervals" if max(counts) > 1 else "no intervals"
-        diverged = [f"{arm} seed {seed}" for arm in self.arms for seed in scale.diverged(arm)]
-        return " ".join(
-            [
-                f"{self.title} Scale {scale.name}, {scale.total_steps:,} steps: mean of "
-                f"n = {few}{max(counts)} seeds, {band}.",
-                *([f"Diverged: {', '.join(diverged)}."] if diverged else []),
-                *scale.manifest["notes"],
-            ]
-        )
+
+def exhibits(results: Results) -> Iterator[Exhibit]:
+    """Give the three questions for every protocol that has the study."""
+    for scale in results.scales:
+        if scale.study(STUDY):
+            for number, question in QUESTIONS.items():
+                yield question.exhibit(scale, number)
 
 
-def is_study(name: str) -> bool:
-    """Say whether a scale belongs to this study."""
-    return name.startswith("test_time")
-
-
-def write_question(number: int) -> str:
-    """Write a question as a heading in Markdown, with its answer."""
-    asked = QUESTIONS[number]
-    answer = textwrap.fill(f"**{asked.answer}**", 100)
-    return f"## {number}. {asked.question}\n\n{answer}\n"
+def _n(scale, arms, drawn="bands and bars"):
+    return describe_n((count(scale, arm) for arm in arms), drawn)
 
 
 # Drawing
 
 
-def _axes(stacked, panels):
-    figure = new_figure((3.9, 3.0 * panels) if stacked else (3.4 * panels, 3.6))
+def _axes(scale, arms, stacked, panels):
+    figure = new_figure((3.9, 3.0 * panels) if stacked else (3.4 * panels, 3.8))
     grid = figure.subplots(panels, 1) if stacked else figure.subplots(1, panels)
+    title = f"{scale.manifest['title']}: {_n(scale, arms)}"
+    figure.suptitle(title[0].upper() + title[1:], fontsize=8.5, wrap=True)
     return figure, list(grid)
 
 
-def _line(axes, x, estimates, **look):
+def _line(axes, x, estimates, look, **more):
     """Draw means, and a band where there are intervals."""
     mean, low, high = (
         np.array([getattr(e, k) for e in estimates]) for k in ("mean", "low", "high")
     )
-    axes.plot(x, mean, **look)
+    axes.plot(x, mean, **look.of_line, **more)
     if np.isfinite(low).any():
-        axes.fill_between(x, low, high, color=look["color"], alpha=0.15, lw=0)
+        axes.fill_between(x, low, high, color=look.colour, alpha=0.15, lw=0)
 
 
-def _curve(axes, values, **look):
+def _curve(axes, values, look, **more):
     mean = mean_curve(values)
-    axes.plot(mean["step"], mean["mean"], **look)
-    if (mean["n"] > 1).any():
-        axes.fill_between(
-            mean["step"], mean["low"], mean["high"], color=look["color"], alpha=0.15, lw=0
-        )
+    estimates = [Estimate(row.mean, row.low, row.high, row.n) for row in mean.itertuples()]
+    _line(axes, mean["step"], estimates, look, **more)
 
 
-def _by_size(axes, scale, pattern):
+def _by_size(axes, scale, measure):
     for arm in TRAINED:
-        colour = COLOURS[arm]
-        measures = members(scale, arm, pattern)
-        estimates = [mean_interval(final(scale, arm, name)) for name in measures.values()]
-        _line(axes, list(measures), estimates, color=colour, marker=".", label=scale.labels[arm])
+        places = by_number(scale, arm, measure, "minibatch")
+        estimates = [_at_the_end(scale, rows) for rows in places.values()]
+        _line(axes, list(places), estimates, LOOKS[arm], marker=".", label=scale.labels[arm])
     _doubling(axes, (1, 4, 16, 64, 256), "images in a test minibatch")
+
+
+def _at_the_end(scale, rows):
+    return mean_interval(at_step(rows, scale.total_steps))
 
 
 def _logarithmic(axes):
@@ -163,43 +188,30 @@ def _doubling(axes, ticks, label):
 @styled
 def draw_averages(scale: Scale, stacked: bool = False) -> Figure:
     """Accuracy by size of the test minibatch; distance of averages from the population."""
-    figure, (accuracy, course, trade) = _axes(stacked, 3)
-    _by_size(accuracy, scale, r"accuracy_minibatch_(\d+)_percent")
+    figure, (accuracy, course, trade) = _axes(scale, QUESTIONS[1].arms, stacked, 3)
+    _by_size(accuracy, scale, "accuracy_percent")
     for arm in TRAINED:
-        colour = COLOURS[arm]
-        for kind, line in (("running", "--"), ("population", ":")):
-            mean = final(scale, arm, f"accuracy_{kind}_percent").mean()
-            accuracy.axhline(mean, color=colour, linestyle=line, linewidth=1)
+        for measure, line in ((RUNNING, "--"), (POPULATION, ":")):
+            mean = final(scale, arm, measure).mean()
+            accuracy.axhline(mean, color=LOOKS[arm].colour, linestyle=line, linewidth=1)
     accuracy.set_title("Minibatch's own statistics;\n- - running average, ··· population")
     _accuracies(accuracy.yaxis)
     accuracy.legend(fontsize=7)
-    distances = members(scale, "bn-32", r"mean_distance_alpha_([\d.]+)")
-    for shade, (alpha, name) in zip(np.linspace(0.25, 1, 5), distances.items(), strict=True):
-        _curve(
-            course,
-            scale.values("bn-32", name),
-            color=(*_rgb(COLOURS["bn-32"]), shade),
-            marker=".",
-            label=f"alpha {alpha:g}",
-        )
+    distances = {arm: by_number(scale, arm, "mean_distance", "alpha") for arm in RATES}
+    shades = np.linspace(0.25, 1, len(distances["bn-32"]))
+    for shade, (alpha, rows) in zip(shades, distances["bn-32"].items(), strict=True):
+        look = Look((*to_rgb(LOOKS["bn-32"].colour), shade))
+        _curve(course, rows, look, marker=".", label=f"alpha {alpha:g}")
     course.set_title("Running averages on their way\nto the population's mean, BN 32")
     course.set_xlabel("training step")
     course.set_ylabel("distance, in standard deviations")
     middle = middle_step(scale)
-    for arm in RATES:
-        colour = COLOURS[arm]
-        estimates = [
-            mean_interval(at_step(scale, arm, name, middle)) for name in distances.values()
-        ]
-        rate = rate_of(arm)
-        _line(trade, list(distances), estimates, color=colour, marker=".", label=rate)
-        noise = at_step(scale, arm, "minibatch_mean_noise", middle).mean()
-        trade.plot(
-            list(distances),
-            [noise * noise_factor(a) for a in distances],
-            color=colour,
-            linestyle="--",
-        )
+    for arm, of in distances.items():
+        estimates = [mean_interval(at_step(rows, middle)) for rows in of.values()]
+        _line(trade, list(of), estimates, LOOKS[arm], marker=".", label=rate_of(scale, arm))
+        noise = at_step(scale.values(arm, "minibatch_mean_noise"), middle).mean()
+        alone = [noise * noise_factor(alpha) for alpha in of]
+        trade.plot(list(of), alone, color=LOOKS[arm].colour, linestyle="--")
     trade.set_title(f"Distance at step {middle}, by alpha;\n- - the part that is noise")
     trade.set_xlabel("alpha = 1 - momentum")
     trade.set_ylabel("distance, in standard deviations")
@@ -216,31 +228,29 @@ def draw_averages(scale: Scale, stacked: bool = False) -> Figure:
 @styled
 def draw_minibatches(scale: Scale, stacked: bool = False) -> Figure:
     """What an image's prediction owes to its minibatch: mates, structure, corruption."""
-    figure, (changes, classes, corrupted) = _axes(stacked, 3)
-    _by_size(changes, scale, r"changes_minibatch_(\d+)_percent")
+    figure, (changes, classes, corrupted) = _axes(scale, QUESTIONS[2].arms, stacked, 3)
+    _by_size(changes, scale, "changes_percent")
     changes.set_title("The same image among other mates:\nother prediction")
     changes.set_ylabel("predictions that differ, %")
     changes.set_ylim(0, 100)
     changes.legend(fontsize=7)
     for arm in TRAINED:
-        colour = COLOURS[arm]
-        for kind, line in (("minibatch", "-"), ("running", "--")):
-            measures = members(scale, arm, rf"accuracy_classes_(\d+)_{kind}_percent")
-            estimates = [mean_interval(final(scale, arm, name)) for name in measures.values()]
-            _line(classes, list(measures), estimates, color=colour, linestyle=line, marker=".")
+        for measure, line in ((MINIBATCH, "-"), (RUNNING, "--")):
+            places = by_number(scale, arm, measure, "classes")
+            estimates = [_at_the_end(scale, rows) for rows in places.values()]
+            _line(classes, list(places), estimates, Look(LOOKS[arm].colour, line), marker=".")
     _doubling(classes, (1, 2, 4, 8, 16), "classes in a test minibatch of 16")
     _accuracies(classes.yaxis)
     classes.set_title("Few classes in a minibatch;\n- - running average")
     names = corruptions(scale)
-    for kind, colour, marker in (("minibatch", "#D55E00", "o"), ("running", "#666666", "s")):
-        found = [
-            mean_interval(final(scale, "bn-32", f"accuracy_{n}_{kind}_percent")) for n in names
-        ]
-        mean = np.array([e.mean for e in found])
+    for measure, colour, marker, label in (
+        (MINIBATCH, "#D55E00", "o", "minibatch of 64"),
+        (RUNNING, "#666666", "s", "running average"),
+    ):
+        found = [mean_interval(final(scale, "bn-32", measure, "images", name)) for name in names]
         error = np.array([[e.mean - e.low, e.high - e.mean] for e in found]).T
-        label = {"minibatch": "minibatch of 64", "running": "running average"}[kind]
         corrupted.errorbar(
-            mean,
+            [e.mean for e in found],
             range(len(names)),
             xerr=None if np.isnan(error).any() else error,
             fmt=marker,
@@ -259,20 +269,16 @@ def draw_minibatches(scale: Scale, stacked: bool = False) -> Figure:
 @styled
 def draw_training(scale: Scale, stacked: bool = False) -> Figure:
     """Training with the averages: loss, accuracy, norms of weights and of activations."""
-    figure, (loss, accuracy, norms, layers) = _axes(stacked, 4)
+    figure, (loss, accuracy, norms, layers) = _axes(scale, WAYS, stacked, 4)
     for arm in WAYS:
-        line = ":" if arm.endswith("cold") else "-"
-        look = {"color": COLOURS[arm], "linestyle": line, "label": scale.labels[arm]}
-        _curve(loss, scale.values(arm, "training_loss"), **look)
-        _curve(accuracy, scale.values(arm, VALIDATION), **look)
-        _curve(norms, total_norm(scale, arm), **look)
-        names = members(scale, arm, r"activation_rms_layer_(\d+)")
-        grown = [
-            geometric_interval(growth(scale, arm, scale.values(arm, name)))
-            for name in names.values()
-        ]
-        if not arm.endswith("cold"):
-            _line(layers, list(names), grown, marker=".", **look)
+        look, label = LOOKS[arm], scale.labels[arm]
+        _curve(loss, scale.values(arm, "training_loss"), look, label=label)
+        _curve(accuracy, scale.values(arm, VALIDATION), look)
+        _curve(norms, total_norm(scale, arm), look)
+        if arm in LETTERS:
+            places = by_number(scale, arm, "activation_rms", "layer")
+            grown = [geometric_interval(growth(scale, rows)) for rows in places.values()]
+            _line(layers, list(places), grown, look, marker=".")
     for axes, title in (
         (loss, "Training loss"),
         (accuracy, "Validation, running average"),
@@ -291,14 +297,8 @@ def draw_training(scale: Scale, stacked: bool = False) -> Figure:
     layers.xaxis.set_major_locator(MaxNLocator(integer=True))
     layers.set_ylabel("factor")
     layers.set_yscale("log")
-    handles = loss.get_legend_handles_labels()
-    columns = 1 if stacked else 3
-    figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize=8)
+    legend(figure, loss, 1 if stacked else 3)
     return figure
-
-
-def _rgb(colour):
-    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
 
 
 QUESTIONS = {
@@ -308,7 +308,7 @@ QUESTIONS = {
         "Because it estimates the right thing: the statistics of the population, which each "
         "minibatch only samples. It comes close if it averages over enough minibatches to lose "
         "their noise, and over few enough that the weights have not moved away meanwhile.",
-        "Averages, population and test minibatch.",
+        "Averages, population and test minibatch",
         draw_averages,
         find_averages,
         tuple(dict.fromkeys((*TRAINED, *RATES))),
@@ -319,7 +319,7 @@ QUESTIONS = {
         "about with it, and in a minibatch of one image, or of one class, the statistics remove "
         "part of what was to be recognized and leave what the network was not trained on. Where "
         "all test images are shifted alike, as by another camera, it can be the better choice.",
-        "Minibatch-mates, structure and corruption.",
+        "Minibatch-mates, structure and corruption",
         draw_minibatches,
         find_minibatches,
         TRAINED,
@@ -331,7 +331,7 @@ QUESTIONS = {
         "the averages in the forward pass and let the gradient flow through the minibatch's "
         "statistics, and it trains nearly as well as batch normalization with independent "
         "minibatches of 32, and better with small ones: that is Batch Renormalization.",
-        "Training with the averages.",
+        "Training with the averages",
         draw_training,
         find_training,
         WAYS,
