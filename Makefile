@@ -51,9 +51,10 @@ reproduce: .venv/experiments
 	$(BIN)/python -m paper_figures --results reproduction --output reproduction/figures
 	@echo "Open reproduction/figures/report.html; tables and figures lie beside it, runs in reproduction/runs."
 
-# The figures and the report from the committed results.
+# Tables, figures and the report from the committed runs, offline; git keeps pictures and texts of them.
 
 figures: .venv/experiments
+	$(BIN)/python -m experiments collect
 	$(BIN)/python -m paper_figures --pages README.md docs/test-time-statistics.md
 
 # The layers' speed beside other layers', minutes for each backend; nothing else should run.
@@ -65,7 +66,7 @@ $(BACKENDS:%=benchmark-%): benchmark-%: .venv/test-%
 
 # The documentation, into docs/_build/html; a warning is an error.
 
-docs: .venv/docs
+docs: .venv/docs figures
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
 
 # Tests marked `any_backend` do not depend on the backend: they run on the first of BACKENDS only.

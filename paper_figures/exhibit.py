@@ -51,7 +51,7 @@ class Section:
         settings: All that was set, by name.
         environment: What it was made with.
         cost: Runs and hours.
-        hours: Core-hours spent: what took more comes first.
+        page: Of the documentation, on which it is shown; "" for the page of results.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Section:
     settings: dict[str, str] = field(default_factory=dict)
     environment: tuple[str, ...] = ()
     cost: str = ""
-    hours: float = 0.0
+    page: str = ""
 
     @classmethod
     def of(cls, scale: Scale) -> "Section":
@@ -83,7 +83,7 @@ class Section:
             missing=missing,
             notes=tuple(manifest["notes"]),
             settings={
-                "classes": str(manifest["classes"]),
+                **{name: str(manifest[name]) for name in ("classes", "training_images")},
                 **{k: "none" if v is None else str(v) for k, v in scale.settings.items()},
             },
             environment=tuple(manifest["environment"]),
@@ -91,7 +91,6 @@ class Section:
             f"{(runs['status'] == 'diverged').sum()} of them diverged"
             + ("" if hours is None else f"; {hours:.1f} core-hours")
             + ".",
-            hours=hours or 0.0,
         )
 
 

@@ -25,10 +25,11 @@ ACCURACY_ON = {
 }
 TRAINING_MODE = "training_minibatch_accuracy_percent"
 COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", "measure", "where", "at", "value")
-MANIFEST_KEYS = ("scale", "title", "notes", "protocol", "classes", "seeds", "arms", "studies",
-                 "runs", "missing", "environment", "core_hours")  # fmt: skip
+MANIFEST_KEYS = ("scale", "title", "notes", "protocol", "classes", "training_images", "seeds",
+                 "arms", "studies", "runs", "missing", "environment", "core_hours")  # fmt: skip
 ARM_KEYS = ("arm", "label", "normalization", "group", "sampling", "bounds", "labels", "images",
             "control", "paper", "changes")  # fmt: skip
+MINIBATCH_SIZE = 32
 _SHOWN = ("seed", "status", "step", "value")
 OWN = ""
 """The structure of the scale's own non-i.i.d. minibatches, as the end of an arm's name."""
@@ -67,6 +68,12 @@ class Scale:
     def settings(self) -> dict:
         """The settings that all arms share but for what an arm changes."""
         return self.manifest["protocol"]
+
+    def epochs(self, step: int | None = None) -> float:
+        """How often a run has seen each training image by a step, by default its last."""
+        step = self.total_steps if step is None else step
+        images = step * self.settings["workers"] * MINIBATCH_SIZE
+        return images / self.manifest["training_images"]
 
     @property
     def chance(self) -> float:
@@ -153,7 +160,8 @@ class Scale:
 
     def diverged(self, arm: str) -> list[int]:
         """The seeds of the arm's diverged runs."""
-        return sorted(self.runs.query("arm == @arm and status == 'diverged'")["seed"])
+        runs = self.runs
+        return sorted(runs.loc[(runs["arm"] == arm) & (runs["status"] == "diverged"), "seed"])
 
 
 @dataclass(frozen=True)
@@ -301,8 +309,8 @@ def _csv(results, name):
 
 def _how_to_make(name):
     return (
-        f"Make them with `python -m experiments run --scale {name}` and then "
-        f"`python -m experiments collect --scale {name}`."
+        f"Make them with `python -m experiments run --protocol {name}` and then "
+        f"`python -m experiments collect --protocol {name}`."
     )
 
 

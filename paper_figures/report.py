@@ -28,7 +28,7 @@ def build(index: dict, output: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = _code
+    environment.filters["marked"] = _marked
     entries = index["exhibits"]
     sections = [
         {
@@ -45,7 +45,10 @@ def build(index: dict, output: Path) -> str:
     return template.render(sections=sections, claims=claims, picture=picture)
 
 
-def _code(text):
-    """Mark the parts between backquotes as code."""
-    parts = str(escape(text)).split("`")
-    return Markup("".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(parts)))
+def _marked(text):
+    """Turn what Markdown marks as code and as strong into HTML."""
+    text = str(escape(text))
+    for mark, tag in (("`", "code"), ("**", "strong")):
+        parts = text.split(mark)
+        text = "".join(f"<{tag}>{p}</{tag}>" if i % 2 else p for i, p in enumerate(parts))
+    return Markup(text)

@@ -31,7 +31,7 @@ class Protocol:
     Attributes:
         name, title: for ids and for headings.
         source, image_size: name of the data and side of its images, as `data.load` takes them.
-        classes: of the data; guessing gets 100 / `classes` percent.
+        classes, training_images: of the data: what guessing gets, and how long an epoch is.
         network, width, modules, stem_stride: as `models.build` takes them.
         steps: training steps of a run.
         workers: minibatches of 32 in a step; the gradient is over all of them.
@@ -57,6 +57,7 @@ class Protocol:
     title: str
     source: str
     classes: int
+    training_images: int
     network: str
     width: int
     steps: int
@@ -86,7 +87,7 @@ class Protocol:
 
     def settings(self) -> dict:
         """Returns the settings that decide what a run computes: a flat dict, ready for JSON."""
-        left_out = ("name", "title", "classes", "studies", "notes")
+        left_out = ("name", "title", "classes", "training_images", "studies", "notes")
         names = (field.name for field in dataclasses.fields(self))
         return {name: getattr(self, name) for name in names if name not in left_out}
 
@@ -101,6 +102,7 @@ DIGITS = Protocol(
     title="digits in miniature",
     source="digits:2",
     classes=100,
+    training_images=20_000,
     network="inception_small",
     width=12,
     modules=1,
@@ -135,6 +137,7 @@ TINY_IMAGENET = Protocol(
     title="Tiny ImageNet at 32x32",
     source="tiny_imagenet",
     classes=200,
+    training_images=100_000,
     network="inception_small",
     width=32,
     modules=2,
@@ -195,6 +198,7 @@ IMAGENET = Protocol(
     title="ImageNet, the paper's scale",
     source="imagenet2012",
     classes=1000,
+    training_images=1_281_167,
     image_size=299,
     network="inception_v3",
     width=0,
@@ -223,6 +227,7 @@ SMOKE = Protocol(
     title="a smoke test, not an experiment",
     source="digits",
     classes=10,
+    training_images=1_438,
     network="inception_small",
     width=2,
     modules=1,

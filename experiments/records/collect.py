@@ -70,6 +70,7 @@ def _manifest(protocol, runs, results, missing):
         "scale": protocol.name,
         "title": protocol.title,
         "classes": protocol.classes,
+        "training_images": protocol.training_images,
         "notes": list(protocol.notes),
         "protocol": protocol.settings(),
         "seeds": sorted({run.seed for run in runs}),

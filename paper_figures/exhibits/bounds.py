@@ -5,7 +5,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from paper_figures.criteria import finals, spikes
+from paper_figures.claims.numbers import finals, spikes
 from paper_figures.drawing import (
     COLOURS,
     LINES,
@@ -135,7 +135,7 @@ def _panels(scale, arms, stacked):
 
 def differences(scale: Scale, arms: list[str]) -> list[str]:
     """State how far each arm ends from the first."""
-    ends = {arm: finals(scale, arm, chance=scale.chance) for arm in arms}
+    ends = {arm: finals(scale, arm) for arm in arms}
     return [compare(ends[arm], ends[arms[0]], (arm, arms[0])) for arm in arms[1:]]
 
 

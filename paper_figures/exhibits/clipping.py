@@ -50,7 +50,7 @@ def exhibits(results: Results) -> Iterator[Exhibit]:
             yield exhibit(scale, arms)
     rows = find_watched(results.folder)
     if rows is not None:
-        section = Section("monitor", "One run, watched", environment=())
+        section = Section("monitor", "One run, watched", page="watching")
         drawn = partial(draw_watched, rows)
         cost = describe_cost(results.folder)
         yield Exhibit(section, "clipped", WATCHED, drawn, describe_watched(rows), cost)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from paper_figures.criteria import finals
+from paper_figures.claims.numbers import finals
 from paper_figures.drawing import COLOURS, legend, new_figure, styled
 from paper_figures.exhibit import Exhibit, Part, Section
 from paper_figures.load import Results, Scale
@@ -53,7 +53,7 @@ def arms_by_depth(scale: Scale) -> dict[str, dict[int, str]]:
 
 def damage(scale: Scale, arm: str) -> Estimate:
     """How far an arm ends below its control, in points, over the seeds that both have."""
-    ends = (finals(scale, a, chance=scale.chance) for a in (scale.arms[arm]["control"], arm))
+    ends = (finals(scale, a) for a in (scale.arms[arm]["control"], arm))
     return paired_difference(*ends)
 
 
@@ -135,7 +135,7 @@ def table(scale: Scale, arms: dict[str, dict[int, str]]) -> pd.DataFrame:
     for kind, of in arms.items():
         for depth, arm in of.items():
             control = scale.arms[arm]["control"]
-            ends = {a: mean_interval(finals(scale, a, chance=scale.chance)) for a in (arm, control)}
+            ends = {a: mean_interval(finals(scale, a)) for a in (arm, control)}
             rows.append(
                 {
                     "normalization": NAMES[kind],

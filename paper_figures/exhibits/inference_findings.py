@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from paper_figures.criteria import finals
+from paper_figures.claims.numbers import finals
 from paper_figures.exhibit import Part
 from paper_figures.load import Scale
 from paper_figures.statistics import geometric_interval, mean_interval, paired_difference
@@ -264,7 +264,7 @@ def _by_corruption(scale):
 
 def find_training(scale: Scale) -> list[Part]:
     """State what becomes of each way to train; a diverged run has the accuracy of chance."""
-    accuracies = {arm: finals(scale, arm, chance=scale.chance) for arm in WAYS}
+    accuracies = {arm: finals(scale, arm) for arm in WAYS}
     norms = {arm: growth(scale, total_norm(scale, arm)) for arm in WAYS}
     rows = []
     for arm in WAYS:

@@ -346,7 +346,8 @@ def _draw_differences(below, view):
         axes.axhline(0, color="#777777", linewidth=0.7, zorder=0)
         axes.set_title(f"Difference to {name}")
         axes.set_ylabel("points")
-    ours.set_ylim(late_limits(drawn, scale.total_steps, (-100, 100)))
+    low, high = late_limits(drawn, scale.total_steps, (-100, 100))
+    ours.set_ylim(min(low, -0.5), max(high, 0.5))
 
 
 # Words

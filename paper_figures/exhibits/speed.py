@@ -72,6 +72,7 @@ def exhibits(results: Results) -> Iterator[Exhibit]:
         "Speed of the layers",
         introduction=NOTE,
         environment=tuple(speed.environments),
+        page="speed",
     )
     tables = {"summary": summarize(speed), "ratios": show_ratios(speed)}
     tables |= {"growth": show_growth(speed), "parts": show_parts(speed)}

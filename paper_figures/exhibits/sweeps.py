@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from paper_figures.criteria import finals
+from paper_figures.claims.numbers import finals
 from paper_figures.drawing import COLOURS, legend, new_figure, styled
 from paper_figures.exhibit import Exhibit, Part, Section
 from paper_figures.load import Results, Scale
@@ -132,7 +132,7 @@ def _n(scale, arms):
 
 
 def _end(scale, arm):
-    return mean_interval(finals(scale, arm, chance=scale.chance))
+    return mean_interval(finals(scale, arm))
 
 
 def _by_setting(sweep, scale, arms):
@@ -208,7 +208,7 @@ def table(sweep: Sweep, scale: Scale, arms: list[str]) -> pd.DataFrame:
     rows = []
     for kinds in _by_setting(sweep, scale, arms).values():
         if {"bn", "brn"} <= set(kinds):
-            bn, brn = (finals(scale, kinds[kind], chance=scale.chance) for kind in ("bn", "brn"))
+            bn, brn = (finals(scale, kinds[kind]) for kind in ("bn", "brn"))
             gap = paired_difference(brn, bn)
             rows.append(
                 {
@@ -228,7 +228,7 @@ def finding(sweep: Sweep, scale: Scale, arms: list[str]) -> list[str]:
     for kinds in _by_setting(sweep, scale, arms).values():
         if {"bn", "brn"} <= set(kinds):
             pair = kinds["brn"], kinds["bn"]
-            ends = (finals(scale, arm, chance=scale.chance) for arm in pair)
+            ends = (finals(scale, arm) for arm in pair)
             found.append(f"{sweep.tick(scale, pair[0])}: {compare(*ends, pair)}")
     others = [arm for arm in _across(scale, arms) if _end(scale, arm).n]
     return found + [f"{arm} ends at {show(_end(scale, arm))} %" for arm in others]

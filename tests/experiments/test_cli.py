@@ -55,15 +55,22 @@ def test_collect_writes_one_tidy_table_and_its_manifest(results, capsys):
     assert "12 more runs of the protocol were not asked for" in capsys.readouterr().out
     table = pd.read_csv(results / "smoke.csv")
     assert set(table["run"]) == {"smoke-bn-32-s0", "smoke-brn-4-s0"}
-    assert table.groupby(["run", "step", "measure"]).size().eq(1).all()
+    assert table.groupby(["run", "step", "measure", "where", "at"], dropna=False).size().eq(1).all()
     result = json.loads((results / "runs" / "smoke" / "smoke-brn-4-s0.json").read_text())
     chosen = table.query("run == 'smoke-brn-4-s0' and measure == 'validation_accuracy_percent'")
     curve = {p["step"]: p["validation_accuracy_percent"] for p in result["curve"]}
     assert dict(zip(chosen["step"], chosen["value"], strict=True)) == curve
     manifest = json.loads((results / "smoke.json").read_text())
-    assert manifest["runs"] == ["smoke-bn-32-s0", "smoke-brn-4-s0"]
+    assert [run["run"] for run in manifest["runs"]] == ["smoke-bn-32-s0", "smoke-brn-4-s0"]
     assert [arm["figure"] for arm in manifest["arms"]] == [1, 2]
     assert manifest["core_hours"] >= 0
+
+
+def test_collect_takes_every_protocol_that_has_results(results, capsys):
+    assert main(["collect", "--results", str(results)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{results / 'smoke.csv'}: 2 runs\n"
+    assert captured.err.count("missing: smoke-") == 12
 
 
 def test_collect_names_what_is_missing(results, capsys):
@@ -72,7 +79,7 @@ def test_collect_names_what_is_missing(results, capsys):
     assert capsys.readouterr().err == "missing: smoke-bn-4-s0\n"
     manifest = json.loads((results / "smoke.json").read_text())
     assert manifest["missing"] == ["smoke-bn-4-s0"]
-    assert manifest["runs"] == ["smoke-bn-32-s0", "smoke-bn-4-s0"]
+    assert manifest["runs"][1] == {"run": "smoke-bn-4-s0", "arm": "bn-4", "seed": 0}
     assert manifest["studies"] == [
         {"name": "paper", "title": "the paper's arms", "arms": ["bn-32", "bn-4"], "seeds": [0]}
     ]
