@@ -10,10 +10,12 @@ python -m experiments monitor                           r and d of a run, and wh
 """
 
 import argparse
+import importlib.util
 import os
 import shlex
 import signal
 import sys
+import time
 
 from experiments.grid.protocols import MINIBATCH, PROTOCOLS
 from experiments.grid.runs import protocol_named, select_runs
@@ -50,10 +52,13 @@ def _parser():
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(command=function)
         names = ", ".join(protocol.name for protocol in PROTOCOLS)
-        _add_protocol(added, required=protocol_required, help=f"one of {names}")
+        text = f"one of {names}, or a file: FILE.toml"
+        _add_protocol(added, required=protocol_required, help=text)
         added.add_argument("--arms", help="comma-separated; all by default")
         added.add_argument("--seeds", help="comma-separated; the study's by default")
         added.add_argument("--studies", help="comma-separated; all by default")
+        text = "another value of a setting of the protocol, for a quick try; can be repeated"
+        added.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=text)
         added.add_argument("--results", default="results", help="folder of results")
         return added
 
@@ -62,9 +67,13 @@ def _parser():
     run.add_argument("--jobs", type=int, default=1, help="processes, sharing the cores (default 1)")
     text = "write a checkpoint between evaluations when the last is that old (default 10)"
     run.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="N", help=text)
+    text = "write event logs into <results>/curves, beside the CSV at each evaluation"
+    run.add_argument("--tensorboard", action="store_true", help=text)
     _add_data_dir(run)
     status = command("status", _status, "what is done, what remains, how long that takes")
     status.add_argument("--verbose", action="store_true", help="a line for every run")
+    text = "show it again every so many seconds (default 10) until nothing is left to be done"
+    status.add_argument("--watch", type=float, nargs="?", const=10.0, metavar="SECONDS", help=text)
     text = "write <protocol>.csv and <protocol>.json from the results, by default of all with any"
     command("collect", _collect, text, protocol_required=False)
 
@@ -127,9 +136,14 @@ def _seeds(text):
         ) from None
 
 
-def _selected(options, name):
+def _protocol(options):
+    kept = Store(options.results).protocol_file(options.protocol)  # by an earlier `run`
+    return protocol_named(str(kept) if kept.exists() else options.protocol, options.set)
+
+
+def _selected(options, protocol):
     return select_runs(
-        name,
+        protocol,
         _names("--arms", options.arms),
         _seeds(options.seeds),
         _names("--studies", options.studies),
@@ -137,12 +151,10 @@ def _selected(options, name):
 
 
 def _list(options):
-    names = [options.protocol] if options.protocol else [known.name for known in PROTOCOLS]
-    for name in names:
-        protocol = protocol_named(name)
+    for protocol in [_protocol(options)] if options.protocol else PROTOCOLS:
         step = f"{protocol.workers} x {MINIBATCH}"
-        print(f"{name}: {protocol.title}, {protocol.steps} steps of {step}")
-        for run in _selected(options, name):
+        print(f"{protocol.name}: {protocol.title}, {protocol.steps} steps of {step}")
+        for run in _selected(options, protocol):
             where = f"section {run.arm.section}, figure {run.arm.figure}: "
             print(f"  {run.id:44} {where if run.arm.section else ''}{run.arm.label}")
     return 0
@@ -160,14 +172,27 @@ def _run(options):
     from experiments.training.workers import STOPPED, run_all
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    runs = _selected(options, options.protocol)
+    if options.tensorboard and importlib.util.find_spec("tensorflow") is None:
+        raise ValueError(
+            "Expected TensorFlow, which writes the event logs. Received: --tensorboard without it. "
+            "Install it: pip install tensorflow"
+        )
+    protocol = _protocol(options)
+    runs = _selected(options, protocol)
+    if options.protocol.endswith(".toml") and not options.set:
+        Store(options.results).keep_protocol(options.protocol)
     outcome = run_all(
-        runs, options.results, options.data_dir, options.jobs, options.checkpoint_minutes
+        runs,
+        options.results,
+        options.data_dir,
+        options.jobs,
+        options.checkpoint_minutes,
+        options.tensorboard,
     )
     states = list(outcome.ended.values()) + ["failed"] * len(outcome.failed)
     now = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
     before = len(runs) - len(states)
-    print(f"{options.protocol}: {len(runs)} runs; {before} had ended before; now: {now or 'none'}")
+    print(f"{protocol.name}: {len(runs)} runs; {before} had ended before; now: {now or 'none'}")
     if "busy" in states:
         print("Busy runs are being trained by another command: see `status`.")
     print(summary(survey(Store(options.results), runs)), flush=True)
@@ -179,23 +204,35 @@ def _run(options):
 
 
 def _status(options):
-    from experiments.records.status import describe, survey
+    from experiments.records.status import ENDED, describe, survey
 
-    states = survey(Store(options.results), _selected(options, options.protocol))
-    print(describe(states, options.verbose))
-    return 1 if any(at.damage for at in states.values()) else 0
+    if options.watch is not None and not options.watch > 0:
+        raise ValueError(f"Expected --watch above 0. Received: --watch {options.watch:g}")
+    store, runs = Store(options.results), _selected(options, _protocol(options))
+    while True:
+        states = survey(store, runs)
+        if options.watch and sys.stdout.isatty():
+            print("\x1b[H\x1b[2J", end="")
+        print(describe(states, options.verbose), flush=True)
+        if not options.watch or all(at.state in (*ENDED, "damaged") for at in states.values()):
+            return 1 if any(at.damage for at in states.values()) else 0
+        time.sleep(options.watch)
 
 
 def _collect(options):
     from experiments.records.collect import collect
 
     store = Store(options.results)
-    names = [options.protocol] if options.protocol else store.protocols()
-    for name in names:
-        runs = _selected(options, name)
+    missing = {}
+    for name in [options.protocol] if options.protocol else store.protocols():
+        if not options.protocol and "+" in name:
+            print(f"{name}: a quick try with --set, which `collect` takes with the same --set only")
+            continue
+        protocol = _protocol(argparse.Namespace(**{**vars(options), "protocol": name}))
+        runs = _selected(options, protocol)
         found, missing = collect(store, runs)
-        print(f"{store.root / name}.csv: {found} runs")
-        left_out = len(select_runs(name)) - len(runs)
+        print(f"{store.root / protocol.name}.csv: {found} runs")
+        left_out = len(select_runs(protocol)) - len(runs)
         if left_out > 0:
             print(f"{left_out} more runs of the protocol were not asked for: not in the table.")
         for run_id, damage in missing.items():

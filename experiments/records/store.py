@@ -4,6 +4,7 @@
 <root>/runs/<protocol>/<run id>.json          the result of a run, written once, when it ended
 <root>/checkpoints/<protocol>/<run id>.npz    the state of a run under way (not kept in git)
 <root>/checkpoints/<protocol>/<run id>.lock   held by the process that works on the run
+<root>/protocols/<protocol>.toml              the file of a protocol that is not built in
 ```
 
 What is read is checked as it is read: a `DamagedError` names the file, what is wrong with it, the
@@ -40,6 +41,17 @@ class Store:
     def protocols(self) -> list[str]:
         """Names the protocols with results, as their folders are named."""
         return sorted(path.name for path in (self.root / "runs").glob("*") if any(path.iterdir()))
+
+    def protocol_file(self, name: str) -> Path:
+        """Where the file of a protocol that is not built in is kept."""
+        return self.root / "protocols" / f"{name}.toml"
+
+    def keep_protocol(self, file: str | Path) -> None:
+        """Keeps a copy of a protocol's file, so that its results can be read without it."""
+        file = Path(file)
+        kept = self.protocol_file(file.stem)
+        if not kept.exists() or file.read_bytes() != kept.read_bytes():
+            files.write(kept, file.read_bytes())
 
     def result_path(self, run: Run) -> Path:
         """Where the result of a run is, or will be."""

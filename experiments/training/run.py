@@ -28,6 +28,9 @@ SPIKE_HEIGHT = 0.5
 Progress = Callable[[Run, int], bool | None]
 """Is told that a run has reached a step; returns whether the run should stop there for now."""
 
+Look = Callable[[Run, list[dict]], None]
+"""Is shown the curve of a run."""
+
 CHECKPOINT_MINUTES = 10.0
 """Between evaluations a checkpoint is written when the last one is that old."""
 
@@ -109,6 +112,7 @@ class Trainer:
         store: Store,
         progress: Progress = lambda run, step: None,
         checkpoint_minutes: float = CHECKPOINT_MINUTES,
+        look: Look = lambda run, curve: None,
     ) -> dict | None:
         """Trains one seed, from its checkpoint if it has one, and writes its result.
 
@@ -119,6 +123,7 @@ class Trainer:
             progress: is told of every step, and may stop the run there, with a checkpoint.
             checkpoint_minutes: how old a checkpoint gets before the next; there is one at every
                 evaluation anyway.
+            look: is shown the curve after each evaluation.
 
         Returns:
             The result, as written; `None` if the run was stopped.
@@ -128,7 +133,7 @@ class Trainer:
         """
         run = Run(self.protocol, self.arm, seed)
         self._reset(seed)
-        course = _Course(self, run, store, progress, checkpoint_minutes)
+        course = _Course(self, run, store, progress, checkpoint_minutes, look)
         course.resume()
         minibatches = self.minibatches(seed, course.step)
         if course.step < self.protocol.steps and not course.diverged:
@@ -173,8 +178,9 @@ def sampler(protocol: Protocol, arm: Arm, source: Source, seed: int) -> Iid | St
 class _Course(keras.callbacks.Callback):
     """The course of one run: moves the averages, evaluates, keeps the curve and checkpoints."""
 
-    def __init__(self, trainer, run, store, progress, checkpoint_minutes):
+    def __init__(self, trainer, run, store, progress, checkpoint_minutes, look):
         super().__init__()
+        self._look = look
         self._trainer, self._run, self._store, self._progress = trainer, run, store, progress
         self._checkpoint_seconds = 60 * checkpoint_minutes
         self.step, self.curve, self.diverged, self.stopped = 0, [], False, False
@@ -208,6 +214,8 @@ class _Course(keras.callbacks.Callback):
         due = time.perf_counter() - self._saved >= self._checkpoint_seconds
         if evaluated or due or self.stopped:
             self._save()
+        if evaluated:
+            self._look(self._run, self.curve)
         if self.stopped:
             model.stop_training = True
 

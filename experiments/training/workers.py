@@ -26,6 +26,7 @@ from multiprocessing import connection, resource_tracker
 from pathlib import Path
 
 from experiments.grid.runs import Run
+from experiments.records.curves import Curves
 from experiments.records.store import DamagedError, Store
 from experiments.training.display import Display
 
@@ -59,6 +60,7 @@ def run_all(
     data_dir: str | None = None,
     jobs: int = 1,
     checkpoint_minutes: float = 10.0,
+    events: bool = False,
     train: Callable | None = None,
 ) -> Outcome:
     """Trains the runs that have no result yet, and shows how far they are.
@@ -69,6 +71,7 @@ def run_all(
         data_dir: folder of data sets.
         jobs: processes; the cores of this machine are divided among them.
         checkpoint_minutes: how old a checkpoint gets before the next.
+        events: whether to write event logs for TensorBoard.
         train: what a process does with the runs of an arm, `train_arm` by default; it is a
             function of a module, which the processes import.
 
@@ -88,7 +91,7 @@ def run_all(
             display.write(f"{run_id}: {why}")
         if arms:
             jobs = min(jobs, len(arms))
-            settings = (train or train_arm, results, data_dir, checkpoint_minutes)
+            settings = (train or train_arm, results, data_dir, checkpoint_minutes, events)
             with _Signals() as signals, _Team(arms, jobs, settings, outcome, display) as team:
                 team.follow(signals)
     return outcome
@@ -258,7 +261,7 @@ class _Stop:
             sys.exit(STOPPED)
 
 
-def _work(pipe, cores, train, results, data_dir, checkpoint_minutes):
+def _work(pipe, cores, train, results, *settings):
     """The body of a process; says how it goes in `pipe`: (kind, run or None, detail)."""
     stop = _Stop()
     parent = multiprocessing.parent_process()
@@ -272,7 +275,7 @@ def _work(pipe, cores, train, results, data_dir, checkpoint_minutes):
         if not runs:
             break
         try:
-            train(runs, pipe, store, data_dir, checkpoint_minutes, stop)
+            train(runs, pipe, stop, store, *settings)
         except _UnusableDataError as error:
             pipe.send(("unusable", None, str(error)))
         except BrokenPipeError:
@@ -289,9 +292,9 @@ def _end_with(parent):
     os._exit(1)
 
 
-def train_arm(runs, pipe, store, data_dir, checkpoint_minutes, stop):
+def train_arm(runs, pipe, stop, store, data_dir, checkpoint_minutes, events):
     """Trains the runs of an arm one after another, and tells `pipe` what becomes of each."""
-    trainer, told = None, 0.0
+    trainer, told, look = None, 0.0, Curves(store.root, events)
 
     def progress(run, step):
         nonlocal told
@@ -312,7 +315,7 @@ def train_arm(runs, pipe, store, data_dir, checkpoint_minutes, stop):
                 notes = store.checkpoint_notes(run)
                 pipe.send(("step", run, notes["step"] if notes else 0))
                 trainer = trainer or _trainer(run, data_dir)
-                result = trainer.run(run.seed, store, progress, checkpoint_minutes)
+                result = trainer.run(run.seed, store, progress, checkpoint_minutes, look)
             pipe.send(("ended", run, result["status"] if result else "stopped"))
         except (BrokenPipeError, _UnusableDataError):
             raise
