@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 from experiments.__main__ import main
 from experiments.grid.runs import select_runs
 from experiments.records.store import Store
+from experiments.training import workers
 
 pytestmark = pytest.mark.any_backend
 
@@ -139,6 +141,38 @@ def test_list_names_every_run(option, capsys):
     out = capsys.readouterr().out
     assert "digits-brn-noniid-s2" in out
     assert out.count("section 4.3") == 9
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_after_a_signal_the_exit_code_tells_and_the_way_on_is_named(
+    number, code, monkeypatch, capsys, tmp_path
+):
+    outcome = workers.Outcome(ended={"smoke-bn-32-s0": "stopped"}, signal=number)
+    monkeypatch.setattr(workers, "run_all", lambda *_: outcome)
+    assert main(["run", *ARMS, "--results", str(tmp_path)]) == code
+    err = capsys.readouterr().err
+    assert f"To go on: python -m experiments run {' '.join(ARMS)} --results {tmp_path}" in err
+
+
+def test_status_can_be_watched_until_nothing_is_left(results, capsys):
+    assert main(["status", *ARMS, "--results", str(results), "--watch", "0.1"]) == 0
+    assert "2 of 2 runs have ended" in capsys.readouterr().out
+
+
+def test_a_curve_is_written_at_each_evaluation(results):
+    curve = pd.read_csv(results / "curves" / "smoke" / "smoke-brn-4-s0.csv")
+    assert list(curve["step"]) == [2, 4, 6]
+
+
+def test_a_file_s_protocol_is_known_by_its_name_once_it_was_run(tmp_path, capsys, monkeypatch):
+    (tmp_path / "mine.toml").write_text('base = "smoke"\narms = ["bn-32"]\nseeds = [4]')
+    monkeypatch.setattr(workers, "run_all", lambda *_: workers.Outcome())
+    where = ["--results", str(tmp_path / "results")]
+    assert main(["run", "--protocol", str(tmp_path / "mine.toml"), *where]) == 0
+    (tmp_path / "mine.toml").unlink()
+    capsys.readouterr()
+    assert main(["status", "--protocol", "mine", *where]) == 0
+    assert "mine-bn-32-s4" in capsys.readouterr().out
 
 
 def _group_exists(group):
