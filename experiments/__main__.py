@@ -53,6 +53,12 @@ def _parser():
     command("list", _list, "list runs: id, section, figure", protocol_required=False)
     run = command("run", _run, "train the runs that have no result yet")
     run.add_argument("--jobs", type=int, default=1, help="processes, sharing the cores (default 1)")
+    together = run.add_argument_group(
+        "one run by several processes (docs/scale.md)", "also from srun, mpirun or torchrun"
+    )
+    together.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is")
+    together.add_argument("--processes", type=int, help="how many")
+    together.add_argument("--process", type=int, help="which one this is, from 0")
     _add_data_dir(run)
     status = command("status", _status, "what is done, what remains, how long that takes")
     status.add_argument("--verbose", action="store_true", help="a line for every run")
@@ -120,11 +126,24 @@ def _list(options):
 def _run(options):
     if options.jobs < 1:
         raise ValueError(f"Expected --jobs of at least 1. Received: --jobs {options.jobs}")
-    from experiments.training.workers import run_all
+    from experiments.studies import instruments
+    from experiments.training import distributed, launchers, workers
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     runs = _selected(options)
-    outcome = run_all(runs, options.results, options.data_dir, options.jobs)
+    where = (runs, options.results, options.data_dir)
+    place = launchers.place(options.coordinator, options.processes, options.process, os.environ)
+    if place and options.jobs != 1:
+        raise ValueError(
+            "Expected --jobs of 1 where several processes train one run. "
+            f"Received: --jobs {options.jobs} with {place.processes} processes"
+        )
+    if place:
+        outcome = distributed.run_together(*where, place, instruments)
+        if place.process:
+            return 0
+    else:
+        outcome = workers.run_all(*where, options.jobs, instruments)
     before = len(runs) - len(outcome)
     counts = {status: list(outcome.values()).count(status) for status in set(outcome.values())}
     now = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))

@@ -70,10 +70,16 @@ def _manifest(protocol, runs, results, missing):
 
 
 def _arm(arm):
-    described = ("section", "figure", "label", "normalization", "group", "sampling", "bounds")
+    normalization = arm.normalization.settings()
     return {
         "arm": arm.name,
-        **{name: getattr(arm, name) for name in described},
+        "section": arm.section,
+        "figure": arm.figure,
+        "label": arm.label,
+        "normalization": normalization["normalization"],
+        "group": normalization["group"],
+        "sampling": arm.sampling,
+        "bounds": normalization["bounds"],
         "changes": dict(arm.changes),
     }
 

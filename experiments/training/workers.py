@@ -11,6 +11,7 @@ import os
 import queue
 import signal
 import sys
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -18,7 +19,9 @@ from experiments.grid.runs import Run
 from experiments.records.store import Store
 
 
-def run_all(runs: list[Run], results: str, data_dir: str | None, jobs: int) -> dict[str, str]:
+def run_all(
+    runs: list[Run], results: str, data_dir: str | None, jobs: int, instruments: Callable
+) -> dict[str, str]:
     """Trains the runs that have no result yet, and shows how far they are.
 
     Args:
@@ -26,6 +29,8 @@ def run_all(runs: list[Run], results: str, data_dir: str | None, jobs: int) -> d
         results: folder of results.
         data_dir: folder of data sets.
         jobs: processes; the cores of this machine are divided among them.
+        instruments: makes a trainer's instruments beside those of every run; a function of a
+            module, which the processes import.
 
     Returns:
         id -> "finished" or "diverged" for the runs trained now, "busy" for those that another
@@ -46,8 +51,9 @@ def run_all(runs: list[Run], results: str, data_dir: str | None, jobs: int) -> d
     jobs = min(jobs, len(by_arm))
     for arm in by_arm + [None] * jobs:
         arms.put(arm)
+    what = (results, data_dir, instruments)
     processes = [
-        context.Process(target=_work, args=(arms, messages, results, data_dir, cores), daemon=True)
+        context.Process(target=_work, args=(arms, messages, *what, cores), daemon=True)
         for cores in _divided_cores(jobs)
     ]
     for process in processes:
@@ -68,20 +74,20 @@ def _divided_cores(jobs):
     return [set(cores[job::jobs]) or set(cores) for job in range(jobs)]
 
 
-def _work(arms, messages, results, data_dir, cores):
+def _work(arms, messages, results, data_dir, instruments, cores):
     """The body of a process; says how it goes in `messages`: (kind, run or None, detail)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this one
     if cores:
         os.sched_setaffinity(0, cores)
     try:
         for arm in iter(arms.get, None):
-            _train_arm(arm, messages, Store(results), data_dir)
+            _train_arm(arm, messages, Store(results), data_dir, instruments)
     except ValueError as error:
         messages.put(("error", None, str(error)))
     messages.put(("end", None, None))
 
 
-def _train_arm(runs, messages, store, data_dir):
+def _train_arm(runs, messages, store, data_dir, instruments):
     # Keras is imported here, after the cores have been divided: backends count them once.
     from experiments.data.load import load
     from experiments.training.run import Trainer
@@ -98,7 +104,7 @@ def _train_arm(runs, messages, store, data_dir):
             if result is None:
                 messages.put(("begin", run, None))
                 source = load(protocol.source, data_dir, image_size=protocol.image_size)
-                trainer = trainer or Trainer(protocol, run.arm, source)
+                trainer = trainer or Trainer(protocol, run.arm, source, instruments)
 
                 def progress(run, step):
                     # However the command ended, nobody is left to be told.
