@@ -69,6 +69,12 @@ def _parser():
     run.add_argument("--checkpoint-minutes", type=float, default=10.0, metavar="N", help=text)
     text = "write event logs into <results>/curves, beside the CSV at each evaluation"
     run.add_argument("--tensorboard", action="store_true", help=text)
+    together = run.add_argument_group(
+        "one run by several processes (docs/scale.md)", "also from srun, mpirun or torchrun"
+    )
+    together.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is")
+    together.add_argument("--processes", type=int, help="how many")
+    together.add_argument("--process", type=int, help="which one this is, from 0")
     _add_data_dir(run)
     status = command("status", _status, "what is done, what remains, how long that takes")
     status.add_argument("--verbose", action="store_true", help="a line for every run")
@@ -169,7 +175,8 @@ def _run(options):
             f"Received: --checkpoint-minutes {options.checkpoint_minutes:g}"
         )
     from experiments.records.status import summary, survey
-    from experiments.training.workers import STOPPED, run_all
+    from experiments.studies import instruments
+    from experiments.training import distributed, launchers, workers
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if options.tensorboard and importlib.util.find_spec("tensorflow") is None:
@@ -181,14 +188,21 @@ def _run(options):
     runs = _selected(options, protocol)
     if options.protocol.endswith(".toml") and not options.set:
         Store(options.results).keep_protocol(options.protocol)
-    outcome = run_all(
-        runs,
-        options.results,
-        options.data_dir,
-        options.jobs,
-        options.checkpoint_minutes,
-        options.tensorboard,
-    )
+    where = (runs, options.results, options.data_dir)
+    place = launchers.place(options.coordinator, options.processes, options.process, os.environ)
+    if place and options.jobs != 1:
+        raise ValueError(
+            "Expected --jobs of 1 where several processes train one run. "
+            f"Received: --jobs {options.jobs} with {place.processes} processes"
+        )
+    if place:
+        outcome = workers.Outcome(distributed.run_together(*where, place, instruments))
+        if place.process:
+            return 0
+    else:
+        outcome = workers.run_all(
+            *where, options.jobs, instruments, options.checkpoint_minutes, options.tensorboard
+        )
     states = list(outcome.ended.values()) + ["failed"] * len(outcome.failed)
     now = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
     before = len(runs) - len(states)
@@ -199,7 +213,7 @@ def _run(options):
     if outcome.failed or outcome.signal or "stopped" in states:
         print(f"To go on: python -m experiments {shlex.join(options.written)}", file=sys.stderr)
     if outcome.signal:
-        return STOPPED if outcome.signal == signal.SIGTERM else 130
+        return workers.STOPPED if outcome.signal == signal.SIGTERM else 130
     return 1 if outcome.failed or "stopped" in states else 0
 
 

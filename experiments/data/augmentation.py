@@ -7,6 +7,8 @@ import numpy as np
 PADDINGS = {"zeros": "constant", "reflect": "reflect"}
 """What fills the border of a shifted image, and numpy's name for it."""
 
+EVERYTHING = slice(None)
+
 
 def scale(images: np.ndarray) -> np.ndarray:
     """Returns the images as a model sees them: `x / 127.5 - 1`, float32 in [-1, 1].
@@ -59,12 +61,19 @@ class Augmentation:
                 f"Received: shift={self.shift}, noise={self.noise}."
             )
 
-    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(
+        self,
+        images: np.ndarray,
+        rng: np.random.Generator,
+        part: slice = EVERYTHING,
+        of: int | None = None,
+    ) -> np.ndarray:
         """Returns changed images, float32 in [-1, 1] before the noise.
 
         Args:
             images: uint8, shape `(examples, height, width, channels)`.
             rng: where the randomness comes from; the result depends on its state alone.
+            part, of: the images are this part of so many, and change as they do among these.
 
         Returns:
             float32 of the same shape.
@@ -72,24 +81,25 @@ class Augmentation:
         Raises:
             ValueError: if `shift` is not below the images' height and width.
         """
+        of = len(images) if of is None else of
         if self.flip or self.shift:
-            images = self._moved(images, rng)
+            images = self._moved(images, rng, part, of)
         images = scale(images)
         if self.noise:
-            noise = rng.standard_normal(images.shape, np.float32)
+            noise = rng.standard_normal((of, *images.shape[1:]), np.float32)[part]
             noise *= np.float32(self.noise)
             images += noise
         return images
 
-    def _moved(self, images, rng):
-        examples, height, width, channels = images.shape
+    def _moved(self, images, rng, part, of):
+        _, height, width, channels = images.shape
         if self.shift >= min(height, width):
             raise ValueError(
                 "Expected a shift below the images' height and width. "
                 f"Received: shift={self.shift}, images of shape {images.shape}."
             )
-        flipped = np.flatnonzero(rng.integers(2, size=examples) * self.flip)
-        tops, lefts = rng.integers(2 * self.shift + 1, size=(2, examples)).tolist()
+        flipped = np.flatnonzero(rng.integers(2, size=of)[part] * self.flip)
+        tops, lefts = rng.integers(2 * self.shift + 1, size=(2, of))[:, part].tolist()
         chosen = images[flipped]
         mirrored = np.empty_like(chosen)
         for channel in range(channels):  # three times faster than all channels at once

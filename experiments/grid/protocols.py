@@ -15,6 +15,7 @@ from experiments.grid.arms import (
     Arm,
     Study,
     fast,
+    synchronized,
     test_time,
 )
 
@@ -211,7 +212,10 @@ IMAGENET = Protocol(
     learning_rate_decay=0.003,
     evaluate_every=1000,
     evaluation_images=50_000,
-    studies=(Study("paper", "the paper's arms", PAPER, (0,)),),
+    studies=(
+        Study("paper", "the paper's arms, and their controls", PAPER + CONTROLS, (0,)),
+        Study("synchronized", "statistics over all workers", (synchronized(),), (0,)),
+    ),
     averaging=0.9999,
     rms_epsilon=1.0,
     flip=True,

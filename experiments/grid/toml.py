@@ -31,13 +31,13 @@ from typing import Any
 from experiments.data.sampling import ARRANGEMENTS
 from experiments.grid import arms as grid
 from experiments.grid.arms import Arm, Study
+from experiments.grid.normalizations import KINDS, Bounds, Normalization
 from experiments.grid.protocols import MINIBATCH, PROTOCOLS, Protocol
 from experiments.grid.settings import check_together, checked, nearest, of_kind, strings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 OWN = "own"
 """The study of the arms that are in none of the base's."""
-NORMALIZATIONS = ("bn", "brn", "gn", "constants")
 _NONE_AFTER = "none after "
 _OF_ALL_ARMS = ("source", "classes", "training_images", "image_size", "steps", "title", "notes")
 """What an arm cannot change: these make the runs of a protocol comparable."""
@@ -192,15 +192,18 @@ def _own_arm(name, base, settings, where):
     own = {
         "label": str,
         "normalization": str,
-        "group": int,
-        "sampling": str,
+        "group": int | str,
         "bounds": str,
+        "sampling": str,
         "minibatch_statistics": bool,
     }
-    attributes, changes = {"label": name}, {}
+    attributes, changes, how = {"label": name}, {}, {}
     for setting, value in settings.items():
         if setting in own:
-            attributes[setting] = of_kind(setting, value, own[setting], where)
+            value = of_kind(setting, value, own[setting], where)
+            (how if setting in ("normalization", "group", "bounds") else attributes)[setting] = (
+                value
+            )
         elif setting in _OF_ALL_ARMS:
             raise ValueError(
                 f"{where}: expected {setting} before the arms, where it is set for all of them. "
@@ -209,8 +212,52 @@ def _own_arm(name, base, settings, where):
         else:
             _known("a setting", setting, [*own, *changeable()], where)
             changes[setting] = checked(setting, value, where)
+    _known("sampling", attributes.get("sampling", "iid"), ("iid", *ARRANGEMENTS), where)
     return dataclasses.replace(
-        base, name=name, section="", figure=None, changes=base.changes | changes, **attributes
+        base,
+        name=name,
+        section="",
+        figure=None,
+        normalization=_normalization(base.normalization, how, where),
+        changes=base.changes | changes,
+        **attributes,
+    )
+
+
+def _normalization(base, written, where):
+    """Returns a normalization with what is written of it."""
+    kind = _known("normalization", written.get("normalization", base.kind), KINDS, where)
+    group = written.get("group", base.group)
+    if isinstance(group, str) and group != "all":
+        raise ValueError(
+            f"{where}: expected group to be a whole number, or 'all' for all images of a step. "
+            f"Received: group={group!r}."
+        )
+    bounds = _bounds(written["bounds"], where) if "bounds" in written else base.bounds
+    try:
+        return Normalization(kind, None if group == "all" else group, bounds)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _bounds(text, where):
+    """Returns the bounds that a run file would hold as this text."""
+    if text == str(Bounds()):
+        return Bounds()
+    try:
+        if text.startswith(_NONE_AFTER):
+            fraction = float(text.removeprefix(_NONE_AFTER))
+            if 0 <= fraction <= 1:
+                return Bounds(none_after=fraction)
+        else:
+            r_max, d_max = map(float, text.split("/"))
+            if r_max >= 1 and d_max >= 0:
+                return Bounds(r_max, d_max)
+    except ValueError:
+        pass  # said below
+    raise ValueError(
+        f"{where}: expected bounds 'paper', '<r_max>/<d_max>' with r_max from 1 and d_max from 0, "
+        f"such as '3/5', or '{_NONE_AFTER}<fraction>'. Received: bounds={text!r}."
     )
 
 
@@ -223,35 +270,11 @@ def changeable() -> list[str]:
 def _check_arm(protocol: Protocol, arm: Arm, where: str) -> None:
     """Raises a `ValueError` if an arm cannot be trained in a protocol."""
     where = f"{where}, arm {arm.name}"
-    for name, value, known in (
-        ("normalization", arm.normalization, NORMALIZATIONS),
-        ("sampling", arm.sampling, ("iid", *ARRANGEMENTS)),
-    ):
-        _known(name, value, known, where)
     effective = dataclasses.replace(protocol, **arm.changes)
     check_together(effective, where)
-    images = effective.workers * MINIBATCH
-    if arm.group < 1 or images % arm.group:
+    images, group = effective.workers * MINIBATCH, arm.normalization.group
+    if group is not None and images % group:
         raise ValueError(
             f"{where}: expected a group that divides the {images} images of a step. "
-            f"Received: group={arm.group}."
-        )
-    _check_bounds(arm.bounds, where)
-
-
-def _check_bounds(bounds, where):
-    if bounds == "paper":
-        return
-    try:
-        if bounds.startswith(_NONE_AFTER):
-            right = 0 <= float(bounds.removeprefix(_NONE_AFTER)) <= 1
-        else:
-            r_max, d_max = map(float, bounds.split("/"))
-            right = r_max >= 1 and d_max >= 0
-    except ValueError:
-        right = False
-    if not right:
-        raise ValueError(
-            f"{where}: expected bounds 'paper', '<r_max>/<d_max>' with r_max from 1 and d_max from "
-            f"0, such as '3/5', or '{_NONE_AFTER}<fraction>'. Received: bounds={bounds!r}."
+            f"Received: group={group}."
         )

@@ -93,11 +93,12 @@ def describe_arm(run: Run) -> dict:
     this one repeats, each `None` if there is none.
     """
     arm, protocol = run.arm, run.effective_protocol
-    names = ("section", "figure", "label", "normalization", "group", "sampling", "bounds")
+    names = ("section", "figure", "label", "sampling")
     structured = arm.sampling != "iid"
     return {
         "arm": arm.name,
         **{name: getattr(arm, name) for name in names},
+        **arm.normalization.settings(),
         "labels": protocol.labels_per_minibatch if structured else None,
         "images": protocol.images_per_label if structured else None,
         "control": _control(arm, run.protocol.arms.values()),
@@ -110,14 +111,12 @@ def _control(arm: Arm, arms) -> str | None:
     """The arm that differs in nothing but that its minibatches are shuffled, and their groups."""
     if arm.sampling in ("iid", "shuffled"):
         return None
-    same = ("normalization", "bounds", "changes")
+
+    def kept(arm):
+        return arm.normalization.kind, arm.normalization.bounds, arm.changes
+
     return next(
-        (
-            other.name
-            for other in arms
-            if other.sampling == "shuffled"
-            and all(getattr(other, name) == getattr(arm, name) for name in same)
-        ),
+        (x.name for x in arms if x.sampling == "shuffled" and kept(x) == kept(arm)),
         None,
     )
 
@@ -126,7 +125,7 @@ def _counterpart(arm: Arm) -> str | None:
     """The paper's arm that an arm of one of its figures repeats, whatever its structure."""
     if not arm.changes.keys() <= STRUCTURE:
         return None
-    same = ("figure", "normalization", "group", "sampling", "bounds")
+    same = ("figure", "normalization", "sampling")
     return next(
         (p.name for p in PAPER if all(getattr(p, name) == getattr(arm, name) for name in same)),
         None,

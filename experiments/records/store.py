@@ -107,7 +107,7 @@ class Store:
             DamagedError: if the file is not a whole checkpoint of this run, or was made with
                 another configuration.
         """
-        with self._checked_checkpoint(run) as path, np.load(path) as saved:
+        with self._opened_checkpoint(run) as saved:
             arrays = dict(saved)
             text = arrays.pop("notes").item()
             checksum = arrays.pop("checksum", None)  # checkpoints had none once
@@ -117,38 +117,31 @@ class Store:
                 raise ValueError("numbers that are not finite, and no checksum")
             notes = checks.parsed(text)
             checks.check_notes(notes)
-            self._check_config(run, notes["config"], path)
+            self._check_config(run, notes["config"], self.checkpoint_path(run))
             return notes, arrays
         return None
 
     def checkpoint_notes(self, run: Run) -> dict | None:
         """Returns the notes alone, in no time: the arrays are not read, so not checked."""
-        with self._checked_checkpoint(run) as path, np.load(path) as saved:
+        with self._opened_checkpoint(run) as saved:
             notes = checks.parsed(saved["notes"].item())
             checks.check_notes(notes)
             return notes
         return None
 
     @contextmanager
-    def _checked_checkpoint(self, run):
+    def _opened_checkpoint(self, run):
         """Turns whatever reading a file can raise into an error that says what to do."""
         path = self.checkpoint_path(run)
         try:
-            yield path
+            with open(path, "rb") as file, np.load(file) as saved:
+                yield saved
         except FileNotFoundError:  # there was none, or the run ended just now
             return
         except DamagedError:
             raise
         except Exception as error:  # of zipfile, zlib, struct, pickle, json ...: anything
-            raise self.damaged_checkpoint(run, str(error) or type(error).__name__) from error
-
-    def damaged_checkpoint(self, run: Run, what: str) -> DamagedError:
-        """Returns the error that says what is wrong with a run's checkpoint, and the way out."""
-        return DamagedError(
-            f"Expected {self.checkpoint_path(run)} to be a whole checkpoint of {run.id}. Received: "
-            f"{what}. Put back a copy of it, or remove it: the run then begins anew, from its "
-            "first step."
-        )
+            raise damaged_checkpoint(path, run, str(error) or type(error).__name__) from error
 
     def write_checkpoint(self, run: Run, notes: dict, arrays: dict[str, np.ndarray]) -> None:
         """Writes a checkpoint over the last one: at any time one of the two is whole."""
@@ -201,3 +194,11 @@ class Store:
             f"Expected {path} to have been made with the grid's configuration of {run.id}. "
             f"Received: {changes}. Move the file away, or give the protocol a new name."
         )
+
+
+def damaged_checkpoint(path: Path, run: Run, what: str) -> DamagedError:
+    """Returns the error that says what is wrong with a run's checkpoint, and the way out."""
+    return DamagedError(
+        f"Expected {path} to be a whole checkpoint of {run.id}. Received: {what}. Put back a copy "
+        "of it, or remove it: the run then begins anew, from its first step."
+    )

@@ -54,11 +54,16 @@ class Outcome:
     signal: int | None = None
 
 
+def _none(trainer):
+    return []
+
+
 def run_all(
     runs: list[Run],
     results: str | Path,
     data_dir: str | None = None,
     jobs: int = 1,
+    instruments: Callable = _none,
     checkpoint_minutes: float = 10.0,
     events: bool = False,
     train: Callable | None = None,
@@ -70,6 +75,8 @@ def run_all(
         results: folder of results.
         data_dir: folder of data sets.
         jobs: processes; the cores of this machine are divided among them.
+        instruments: makes a trainer's instruments beside those of every run; a function of a
+            module, which the processes import.
         checkpoint_minutes: how old a checkpoint gets before the next.
         events: whether to write event logs for TensorBoard.
         train: what a process does with the runs of an arm, `train_arm` by default; it is a
@@ -91,7 +98,8 @@ def run_all(
             display.write(f"{run_id}: {why}")
         if arms:
             jobs = min(jobs, len(arms))
-            settings = (train or train_arm, results, data_dir, checkpoint_minutes, events)
+            how = (instruments, checkpoint_minutes, events)
+            settings = (train or train_arm, results, data_dir, *how)
             with _Signals() as signals, _Team(arms, jobs, settings, outcome, display) as team:
                 team.follow(signals)
     return outcome
@@ -292,7 +300,7 @@ def _end_with(parent):
     os._exit(1)
 
 
-def train_arm(runs, pipe, stop, store, data_dir, checkpoint_minutes, events):
+def train_arm(runs, pipe, stop, store, data_dir, instruments, checkpoint_minutes, events):
     """Trains the runs of an arm one after another, and tells `pipe` what becomes of each."""
     trainer, told, look = None, 0.0, Curves(store.root, events)
 
@@ -314,7 +322,7 @@ def train_arm(runs, pipe, stop, store, data_dir, checkpoint_minutes, events):
             if result is None:
                 notes = store.checkpoint_notes(run)
                 pipe.send(("step", run, notes["step"] if notes else 0))
-                trainer = trainer or _trainer(run, data_dir)
+                trainer = trainer or _trainer(run, data_dir, instruments)
                 result = trainer.run(run.seed, store, progress, checkpoint_minutes, look)
             pipe.send(("ended", run, result["status"] if result else "stopped"))
         except (BrokenPipeError, _UnusableDataError):
@@ -333,7 +341,7 @@ def train_arm(runs, pipe, stop, store, data_dir, checkpoint_minutes, events):
             return
 
 
-def _trainer(run, data_dir):
+def _trainer(run, data_dir, instruments):
     from experiments.data.load import load
 
     protocol = run.protocol
@@ -355,4 +363,4 @@ def _trainer(run, data_dir):
     # Keras is imported here, after the cores have been divided: backends count them once.
     from experiments.training.run import Trainer
 
-    return Trainer(protocol, run.arm, source)
+    return Trainer(protocol, run.arm, source, instruments)

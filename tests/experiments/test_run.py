@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import types
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from experiments.data.load import load
 from experiments.grid import arms, protocols
 from experiments.grid.runs import select_runs
 from experiments.records.store import DamagedError, Store
+from experiments.training import instruments
 from experiments.training import run as runner
 
 ARMS = {arm.name: arm for arm in arms.PAPER}
@@ -165,20 +167,20 @@ def test_divergence_ends_the_run_and_is_recorded(diverging, tmp_path):
 @pytest.mark.any_backend
 def test_spikes_are_counted_against_the_steps_before():
     calm = [1.0] * 60
-    assert runner.Spikes().count(calm) == 0
-    assert runner.Spikes().count([*calm, 1.6, 1.0, 1.4]) == 1
-    assert runner.Spikes().count([9.0, *calm[:10]]) == 0  # no window before it
+    assert instruments.Spikes().count(calm) == 0
+    assert instruments.Spikes().count([*calm, 1.6, 1.0, 1.4]) == 1
+    assert instruments.Spikes().count([9.0, *calm[:10]]) == 0  # no window before it
 
 
 @pytest.mark.any_backend
 @pytest.mark.parametrize("piece", [1, 20, 70])
 def test_spikes_are_the_same_however_the_run_is_cut(rng, piece):
     losses = rng.exponential(0.4, 200).tolist()
-    whole, spikes = runner.Spikes().count(losses), runner.Spikes()
+    whole, spikes = instruments.Spikes().count(losses), instruments.Spikes()
     assert whole > 10
     counted = 0
     for start in range(0, len(losses), piece):
-        spikes = runner.Spikes(spikes.window)  # as a resumed run does
+        spikes = instruments.Spikes(spikes.window)  # as a resumed run does
         counted += spikes.count(losses[start : start + piece])
     assert counted == whole
 
@@ -186,7 +188,7 @@ def test_spikes_are_the_same_however_the_run_is_cut(rng, piece):
 def test_the_average_moves_by_its_formula():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.set_weights([np.zeros((1, 1)), np.zeros(1)])
-    average = runner._Average(model, decay=0.5)
+    average = runner._Average(types.SimpleNamespace(model=model, devices=None), decay=0.5)
     model.set_weights([np.ones((1, 1)), np.full(1, 2.0)])
     average.update(step=1)  # decay min(0.5, 2 / 11)
     np.testing.assert_allclose(average.weights[0][0], [[9 / 11]], rtol=1e-6)
@@ -197,7 +199,7 @@ def test_the_average_moves_by_its_formula():
 
 def test_the_average_takes_all_weights(trainer):
     trainer._reset(0)
-    average = runner._Average(trainer.model, decay=0.5)
+    average = runner._Average(trainer, decay=0.5)
     names = [w.name for w in trainer.model.non_trainable_variables]
     assert {"moving_mean", "moving_stddev", "step"} <= set(names)
     before = [value.copy() for value in average.weights[1]]

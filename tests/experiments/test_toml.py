@@ -58,6 +58,11 @@ def test_a_file_changes_what_it_says_and_nothing_else(file):
     assert runs[-1].arm.figure is None
 
 
+def test_a_group_can_be_all_images_of_a_step(file):
+    protocol = protocol_named(file('base = "smoke"\n[arms.synchronized]\ngroup = "all"'))
+    assert protocol.arms["synchronized"].normalization.group is None
+
+
 def test_arms_keep_their_studies_and_others_get_one(file):
     protocol = protocol_named(file(WHOLE))
     studies = {study.name: [arm.name for arm in study.arms] for study in protocol.studies}
@@ -120,6 +125,8 @@ def test_a_setting_for_a_quick_try_names_its_runs():
         ('base = "smoke"\n[arms.x]\nnormalization = "bnr"', "Nearest: b"),
         ('base = "smoke"\n[arms.x]\nsampling = "iidd"', "Nearest: iid"),
         ('base = "smoke"\n[arms.x]\nbounds = "0.5/1"', "bounds='0.5/1'"),
+        ('base = "smoke"\n[arms.x]\ngroup = 0', "arm x: .*group=0"),
+        ('base = "smoke"\n[arms.x]\ngroup = "every"', "group='every'"),
         ('base = "smoke"\n[arms.x]\nbounds = "wide"', "bounds='wide'"),
         ('base = "smoke"\n[arms.x]\nsteps = 9', "set for all of them. Received: steps=9"),
         ('base = "smoke"\n[arms.x]\nbase = "brn-5"', "Nearest: brn-"),
