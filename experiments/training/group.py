@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 from experiments.training.launchers import Place
 
-START = 60.0
+START = 50.0
 """Seconds in which all processes must have come."""
 SILENCE = 45.0
 """Seconds without a sign of life after which a process is lost."""
@@ -29,7 +29,7 @@ STUCK = 900.0
 
 _BEAT = 2.0
 _HEAD = struct.Struct("!cQ")  # kind and length of a message
-_KINDS = _LIFE, _DATA, _FAILED, _READY, _BYE = (b"l", b"d", b"f", b"r", b"b")
+_KINDS = _LIFE, _DATA, _FAILED, _REFUSED, _READY, _BYE = (b"l", b"d", b"f", b"n", b"r", b"b")
 
 
 class Alone:
@@ -105,6 +105,7 @@ class Group(Alone):
                 except TimeoutError:
                     if time.monotonic() < deadline:
                         continue
+                    self._lines = lines  # so that those who came are told
                     missing = ", ".join(str(r) for r in range(self.size) if r not in here)
                     self._end(f"process {missing} of {self.size} did not come in {START:.0f} s")
                 except (OSError, EOFError, ValueError):
@@ -131,7 +132,7 @@ class Group(Alone):
         message = (
             f"Expected {self.size} processes of different numbers, started alike. Received: {what}."
         )
-        line.send(_FAILED, message.encode())
+        line.send(_REFUSED, message.encode())
         raise ValueError(message)
 
     def _come(self, me):
@@ -142,7 +143,7 @@ class Group(Alone):
             try:
                 line = _Line(socket.create_connection(address, timeout=max(left, 0.01)))
                 line.send(_LIFE, json.dumps(me).encode())
-                kind, message = line.receive(max(left, 0.01))
+                kind, message = line.receive(START + 2 * _BEAT)  # the leader says when it is over
             except (OSError, EOFError):
                 if left < 0:
                     self._end(
@@ -152,6 +153,8 @@ class Group(Alone):
                 time.sleep(0.2)
                 continue
             if kind == _FAILED:
+                self._end(message.decode())
+            if kind == _REFUSED:
                 raise ValueError(message.decode())
             if kind == _READY:
                 self._add(0, line)
@@ -320,8 +323,8 @@ class _Line:
             self._sending.release()
             self.try_send(_LIFE, message)
 
-    def receive(self, timeout=SILENCE):
-        self._socket.settimeout(timeout)
+    def receive(self, timeout=None):
+        self._socket.settimeout(timeout or SILENCE)
         kind, length = _HEAD.unpack(self._exactly(_HEAD.size))
         self._socket.settimeout(SILENCE)
         if kind not in _KINDS:

@@ -1,12 +1,15 @@
 """One process of a group that trains runs of a small protocol; `test_distributed.py` starts it.
 
-    python tests/experiments/group_process.py FOLDER PROTOCOL ARMS PORT PROCESSES PROCESS
+    python tests/experiments/group_process.py FOLDER PROTOCOL ARMS PORT PROCESSES PROCESS [STEP]
 
-Results go to FOLDER, and there, from each process, `<arm>-<process>.npz`: the weights' averages at
-the end of the run, and the indices that it read of each step. One process trains without a group.
+Results go to FOLDER, and there, from each process, `<arm>-<process>.npz`, the weights' averages at
+the end of a run, and `read-<process>.txt`, the indices that it read: a line a step. With port 0 a
+process trains without a group. After STEP the process kills itself as `kill -9` does.
 """
 
 import dataclasses
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -36,8 +39,14 @@ PROTOCOLS = {
 class Kept(Instrument):
     """Keeps what a process read, and the weights at the end."""
 
-    def __init__(self, trainer, folder):
+    def __init__(self, trainer, folder, last_step):
         self._group, self._arm, self._folder = trainer.group, trainer.arm, folder
+        self._left = last_step
+
+    def after_step(self, logs):
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def measure(self, moment):
         if moment.last:
@@ -49,14 +58,14 @@ class Kept(Instrument):
         return {}
 
 
-def main(folder, protocol, names, port, processes, process):
+def main(folder, protocol, names, port, processes, process, last_step="-1"):
     folder, protocol = Path(folder), PROTOCOLS[protocol]
     synchronized = arms.synchronized()
     known = {arm.name: arm for arm in (*arms.PAPER, synchronized)}
     runs = [Run(protocol, known[name], 0) for name in names.split(",")]
 
     def instruments(trainer):
-        return [Kept(trainer, folder)]
+        return [Kept(trainer, folder, int(last_step))]
 
     read = Minibatches.__getitem__
 
@@ -67,7 +76,7 @@ def main(folder, protocol, names, port, processes, process):
         return read(self, index)
 
     Minibatches.__getitem__ = noted
-    if processes == "1":
+    if port == "0":
         from experiments.data.load import load
         from experiments.records.store import Store
         from experiments.training.run import Trainer
