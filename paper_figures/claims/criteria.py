@@ -96,17 +96,22 @@ class Claim:
 
 @dataclass(frozen=True)
 class StepTime(Claim):
-    """A claim about the benchmark's training step, for each backend that was measured."""
+    """A claim about the benchmark's training step, for each backend that was measured.
+
+    It is judged with the protocol that trains on images of this shape, from this source.
+    """
 
     ratio: str = "training step, BRN / BN"
     shape: str = "32x32x3"
+    source: str = "tiny_imagenet"
     bar: float = 1.03
     seeded = False
 
     def cases(self, scale: Scale, speed=None) -> dict[str, str]:
         """The backends whose benchmark has the ratio."""
         measured = [] if speed is None else list(self._measured(speed)["backend"])
-        return dict(zip(measured, measured, strict=True)) if self.runs(scale) else {}
+        here = self.runs(scale) and scale.settings["source"] == self.source
+        return dict(zip(measured, measured, strict=True)) if here else {}
 
     def estimate(self, scale: Scale, at: str = OWN, speed=None) -> Estimate:
         """Estimate the bar less the median ratio, over the benchmark's rounds."""

@@ -156,6 +156,7 @@ def scale_of(
         ],
         "missing": [f"made-up-{arm}-s{seed}" for arm, seed in missing],
         "protocol": {
+            "source": "tiny_imagenet",
             "workers": 8,
             "labels_per_minibatch": 16,
             "images_per_label": 2,

@@ -290,6 +290,8 @@ def test_speed_is_judged_by_the_interval_of_the_median_of_each_backend():
 
 def test_without_a_benchmark_speed_is_not_judged():
     assert not (judged({"bn-32": [1]})["claim"] == "C12").any()
+    elsewhere = judged({"bn-32": [1]}, benchmark(("jax", 1, 1, 1)), source="omniglot")
+    assert not (elsewhere["claim"] == "C12").any()  # a step on other images
 
 
 def test_claims_apply_to_scales_that_have_the_controls():
