@@ -117,6 +117,8 @@ def _list(options):
         protocol = protocol_named(name)
         step = f"{protocol.workers} x {MINIBATCH}"
         print(f"{name}: {protocol.title}, {protocol.steps} steps of {step}")
+        for setting, source in protocol.sources.items():
+            print(f"  {setting:26} {getattr(protocol, setting)!s:12} {source}")
         for run in select_runs(name, options.arms, options.seeds, options.studies):
             where = f"section {run.arm.section}, figure {run.arm.figure}: "
             print(f"  {run.id:44} {where if run.arm.section else ''}{run.arm.label}")
@@ -203,7 +205,25 @@ def _prepare(options):
     )
     sizes = f"{len(source.train)} training and {len(source.validation)} validation images"
     print(f"{options.dataset}: {source.classes} classes, {sizes} of {source.image_shape}")
+    for lacking in _lacking(options.dataset, source):
+        print(f"warning: {lacking}", file=sys.stderr)
     return 0
+
+
+def _lacking(dataset, source):
+    """Says which arms cannot draw their structured minibatches from a data set."""
+    from experiments.data.sampling import shortage
+
+    for protocol in PROTOCOLS:
+        structured = [a for a in protocol.arms.values() if a.sampling != "iid"]
+        for arm in structured if protocol.source == dataset else ():
+            of_arm = {"images_per_label": protocol.images_per_label, **arm.changes}
+            splits = {"training": source.train}
+            if arm.minibatch_statistics:
+                splits["validation"] = source.validation
+            for name, split in splits.items():
+                if lacking := shortage(split.labels, of_arm["images_per_label"]):
+                    yield f"{protocol.name}, {arm.name}, {name} images: {lacking}"
 
 
 if __name__ == "__main__":
