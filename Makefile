@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DELETE_ON_ERROR:
-.PHONY: install reproduce test figures benchmark docs package lint format clean $(BACKENDS:%=test-%) $(BACKENDS:%=benchmark-%)
+.PHONY: install reproduce test figures benchmark docs drills package lint format clean $(BACKENDS:%=test-%) $(BACKENDS:%=benchmark-%)
 
 # Installation: one stamp for each set of requirements.
 
@@ -51,9 +51,10 @@ reproduce: .venv/experiments
 	$(BIN)/python -m paper_figures --results reproduction --output reproduction/figures
 	@echo "Open reproduction/figures/report.html; tables and figures lie beside it, runs in reproduction/runs."
 
-# The figures and the report from the committed results.
+# Tables, figures and the report from the committed runs, offline; git keeps pictures and texts of them.
 
 figures: .venv/experiments
+	$(BIN)/python -m experiments collect
 	$(BIN)/python -m paper_figures --pages README.md docs/test-time-statistics.md
 
 # The layers' speed beside other layers', minutes for each backend; nothing else should run.
@@ -65,7 +66,7 @@ $(BACKENDS:%=benchmark-%): benchmark-%: .venv/test-%
 
 # The documentation, into docs/_build/html; a warning is an error.
 
-docs: .venv/docs
+docs: .venv/docs figures
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
 
 # Tests marked `any_backend` do not depend on the backend: they run on the first of BACKENDS only.
@@ -74,6 +75,12 @@ test: $(BACKENDS:%=test-%) docs
 
 $(BACKENDS:%=test-%): test-%: .venv/test-%
 	KERAS_BACKEND=$* $(BIN)/python -m pytest $(if $(filter-out $(firstword $(BACKENDS)),$*),-m "not slow and not any_backend")
+
+# Faults provoked in real runs, and what was lost counted; some fifteen minutes.
+
+drills: export KERAS_BACKEND ?= jax
+drills: .venv/test-jax
+	PYTHONPATH=$(CURDIR) $(BIN)/python .ci/drills.py
 
 lint: .venv/test-tensorflow
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
 """The protocols: a data set, a network and how it is trained, alike for every arm."""
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from experiments.grid.arms import (
     ALPHAS,
@@ -32,6 +32,7 @@ class Protocol:
     Attributes:
         name, title: for ids and for headings.
         source, image_size: name of the data and side of its images, as `data.load` takes them.
+        classes, training_images: of the data: what guessing gets, and how long an epoch is.
         network, width, modules, stem_stride: as `models.build` takes them.
         steps: training steps of a run.
         workers: minibatches of 32 in a step; the gradient is over all of them.
@@ -51,12 +52,13 @@ class Protocol:
             there are if there are fewer.
         studies: arms that are compared, with their seeds.
         notes: in what this differs from the paper, in sentences.
-        sources: where a setting's value comes from: "paper: ...", or "chosen: ..." and after what.
     """
 
     name: str
     title: str
     source: str
+    classes: int
+    training_images: int
     network: str
     width: int
     steps: int
@@ -83,11 +85,10 @@ class Protocol:
     shift: int = 0
     padding: str = "zeros"
     noise: float = 0.0
-    sources: dict[str, str] = field(default_factory=dict, hash=False)
 
     def settings(self) -> dict:
         """Returns the settings that decide what a run computes: a flat dict, ready for JSON."""
-        left_out = ("name", "title", "studies", "notes", "sources")
+        left_out = ("name", "title", "classes", "training_images", "studies", "notes")
         names = (field.name for field in dataclasses.fields(self))
         return {name: getattr(self, name) for name in names if name not in left_out}
 
@@ -101,6 +102,8 @@ DIGITS = Protocol(
     name="digits",
     title="digits in miniature",
     source="digits:2",
+    classes=100,
+    training_images=20_000,
     network="inception_small",
     width=12,
     modules=1,
@@ -134,6 +137,8 @@ TINY_IMAGENET = Protocol(
     name="tiny_imagenet",
     title="Tiny ImageNet at 32x32",
     source="tiny_imagenet",
+    classes=200,
+    training_images=100_000,
     network="inception_small",
     width=32,
     modules=2,
@@ -193,6 +198,8 @@ IMAGENET = Protocol(
     name="imagenet",
     title="ImageNet, the paper's scale",
     source="imagenet2012",
+    classes=1000,
+    training_images=1_281_167,
     image_size=299,
     network="inception_v3",
     width=0,
@@ -214,11 +221,14 @@ IMAGENET = Protocol(
     flip=True,
     notes=(
         "The paper gives neither learning rate nor decay, RMSProp's settings, averaging, epsilon, "
-        "augmentation or weight decay: `sources` says of each value where it is from.",
+        "augmentation or weight decay: `list` says of each value where it is from.",
         "Images are cut to a square about their centre and flipped at random: nothing else. There "
         "is no weight decay, dropout, label smoothing, gradient clipping or auxiliary classifier.",
     ),
-    sources={
+)
+
+SOURCES = {
+    IMAGENET.name: {
         "source": "paper: ImageNet, section 4",
         "image_size": "chosen: Inception-v3's size (Szegedy et al. 2016)",
         "network": "paper: Inception-v3 (layers as in keras.applications), section 4",
@@ -245,12 +255,15 @@ IMAGENET = Protocol(
         "padding": "nothing without shifts",
         "noise": "chosen: none",
     },
-)
+}
+"""Protocol -> setting -> where its value is from: the paper, or a choice, and after what."""
 
 SMOKE = Protocol(
     name="smoke",
     title="a smoke test, not an experiment",
     source="digits",
+    classes=10,
+    training_images=1_438,
     network="inception_small",
     width=2,
     modules=1,

@@ -14,21 +14,20 @@ Writes, into the folder of results:
 With --gpu, `<backend>` is `<backend>-gpu`.
 """
 
-import csv
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 
 import brn
+import files
 from experiments.data.augmentation import Augmentation
 from experiments.data.pipeline import Minibatches
 from experiments.data.sampling import Structured
 from experiments.data.splits import DecodedSplit
-from experiments.records.store import write_text
 from experiments.speed import subjects
 from experiments.speed.timing import Spread, faster, take_turns
 from experiments.training import models
@@ -135,16 +134,9 @@ class Results:
     def write(self, folder: str | Path) -> None:
         """Writes the three files."""
         stem = Path(folder) / f"benchmark-{self.backend}"
-        write_text(f"{stem}.csv", _csv(TIMES, self.times))
-        write_text(f"{stem}-ratios.csv", _csv(RATIOS, self.ratios))
-        write_text(f"{stem}-environment.json", json.dumps(environment(), indent=2) + "\n")
-
-
-def _csv(header, rows):
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([header, *rows])
-    return text.getvalue()
+        files.write_csv(f"{stem}.csv", pd.DataFrame(self.times, columns=TIMES))
+        files.write_csv(f"{stem}-ratios.csv", pd.DataFrame(self.ratios, columns=RATIOS))
+        files.write(f"{stem}-environment.json", json.dumps(environment(), indent=2) + "\n")
 
 
 def time_layers(results: Results, shapes, dtype: str, rounds: int) -> None:

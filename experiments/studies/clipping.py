@@ -10,20 +10,19 @@ into the folder of results:
         adds to training at the monitor's default frequency; compiling is not counted
 """
 
-import csv
 import inspect
-import io
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 
+import files
 from brn.callbacks import RenormMonitor
 from experiments.data.load import load
 from experiments.data.pipeline import Minibatches
 from experiments.grid.runs import Run
-from experiments.records.store import write_text
 from experiments.training.environment import environment
 from experiments.training.run import Trainer, sampler
 
@@ -103,10 +102,5 @@ def record(run: Run, every: int, results: str | Path) -> None:
 
 
 def _write(path, rows):
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    write_text(path, text.getvalue())
+    files.write_csv(path, pd.DataFrame(rows), "%.6g")
     print(f"wrote {path}")

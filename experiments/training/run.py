@@ -16,14 +16,20 @@ from experiments.data.splits import Source
 from experiments.grid.arms import Arm
 from experiments.grid.protocols import MINIBATCH, Protocol
 from experiments.grid.runs import Run
-from experiments.records.store import Store
+from experiments.records.store import Store, damaged_checkpoint
 from experiments.training import models
 from experiments.training.environment import environment
 from experiments.training.group import ALONE
 from experiments.training.instruments import Accuracy, Clipping, Instrument, Losses, Moment
 
-Progress = Callable[[Run, int], None]
-"""Is told that a run has reached a step."""
+Progress = Callable[[Run, int], bool | None]
+"""Is told that a run has reached a step; returns whether the run should stop there for now."""
+
+Look = Callable[[Run, list[dict]], None]
+"""Is shown the curve of a run."""
+
+CHECKPOINT_MINUTES = 10.0
+"""Between evaluations a checkpoint is written when the last one is that old."""
 
 Instruments = Callable[["Trainer"], list[Instrument]]
 """Makes a trainer's instruments."""
@@ -96,26 +102,41 @@ class Trainer:
         """Builds the arm's network anew; `changes` are those of `models.of_arm`."""
         return models.of_arm(self.arm, self.protocol, self.source, **changes)
 
-    def run(self, seed: int, store: Store, progress: Progress = lambda run, step: None) -> dict:
+    def run(
+        self,
+        seed: int,
+        store: Store,
+        progress: Progress = lambda run, step: None,
+        checkpoint_minutes: float = CHECKPOINT_MINUTES,
+        look: Look = lambda run, curve: None,
+    ) -> dict | None:
         """Trains one seed, from its checkpoint if it has one, and writes its result.
 
         Args:
             seed: initial weights, order of the data and augmentation follow from it; they are the
                 same in every arm.
             store: where checkpoints and the result go.
-            progress: is told of every step.
+            progress: is told of every step, and may stop the run there, with a checkpoint.
+            checkpoint_minutes: how old a checkpoint gets before the next; there is one at every
+                evaluation anyway.
+            look: is shown the curve after each evaluation.
 
         Returns:
-            The result, as written.
+            The result, as written; `None` if the run was stopped.
+
+        Raises:
+            DamagedError: if there is a checkpoint that cannot be used.
         """
         run = Run(self.protocol, self.arm, seed)
         self._reset(seed)
-        course = _Course(self, run, store, progress)
+        course = _Course(self, run, store, progress, checkpoint_minutes, look)
         course.resume()
         minibatches = self.minibatches(seed, course.step)
         if course.step < self.protocol.steps and not course.diverged:
             with self._scope(), self.group.together():
                 self.model.fit(minibatches, shuffle=False, verbose=0, callbacks=[course])
+        if course.stopped:
+            return None
         result = course.result()
         store.write_result(run, result)
         return result
@@ -156,14 +177,17 @@ def sampler(protocol: Protocol, arm: Arm, source: Source, seed: int) -> Iid | St
 class _Course(keras.callbacks.Callback):
     """The course of one run: moves the averages, evaluates, keeps the curve and checkpoints."""
 
-    def __init__(self, trainer, run, store, progress):
+    def __init__(self, trainer, run, store, progress, checkpoint_minutes, look):
         super().__init__()
+        self._look = look
         self._trainer, self._run, self._store, self._progress = trainer, run, store, progress
-        self.step, self.curve, self.diverged = 0, [], False
+        self._checkpoint_seconds = 60 * checkpoint_minutes
+        self.step, self.curve, self.diverged, self.stopped = 0, [], False, False
         self._average = _Average(trainer, run.protocol.averaging)
         for instrument in trainer.instruments:
             instrument.reset()
         self._before, self._started = 0.0, time.perf_counter()
+        self._saved = self._started
         # Now, and not at the end: by then the repository may have moved on.
         self._environments = [environment()]
         if trainer.devices:
@@ -182,10 +206,18 @@ class _Course(keras.callbacks.Callback):
             for instrument in self._trainer.instruments:
                 instrument.after_step(logs)
         protocol = self._run.protocol
-        if self.diverged or self.step % protocol.evaluate_every == 0 or self.step == protocol.steps:
+        ended = self.diverged or self.step == protocol.steps
+        evaluated = ended or self.step % protocol.evaluate_every == 0
+        if evaluated:
             self._evaluate()
+        self.stopped = bool(self._progress(self._run, self.step)) and not ended
+        due = time.perf_counter() - self._saved >= self._checkpoint_seconds
+        if evaluated or due or self.stopped:
             self._save()
-        self._progress(self._run, self.step)
+        if evaluated:
+            self._look(self._run, self.curve)
+        if self.stopped:
+            model.stop_training = True
 
     def _evaluate(self):
         point = {"step": self.step}
@@ -220,6 +252,7 @@ class _Course(keras.callbacks.Callback):
             "environments": self._environments,
         }
         self._store.write_checkpoint(self._run, notes, arrays)
+        self._saved = time.perf_counter()
 
     def resume(self):
         """Goes back to the run's last checkpoint, if there is one."""
@@ -245,6 +278,16 @@ class _Course(keras.callbacks.Callback):
         state = dict(notes)
         for name, value in arrays.items():  # in the order in which they were written
             state.setdefault(name.rpartition("_")[0], []).append(value)
+        for kind, variables in (
+            ("model", model.variables),
+            ("optimizer", model.optimizer.variables),
+        ):
+            if [v.shape for v in state[kind]] != [tuple(v.shape) for v in variables]:
+                raise damaged_checkpoint(
+                    self._store.checkpoint_path(self._run),
+                    self._run,
+                    f"{kind} weights of other shapes than this version's network has",
+                )
         _assign(model.variables, state["model"])
         _assign(model.optimizer.variables, state["optimizer"])
         self._average.restore(state["average"])

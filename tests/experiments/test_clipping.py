@@ -6,7 +6,7 @@ import pytest
 from brn.callbacks import QUANTITIES
 from experiments.__main__ import main
 from experiments.studies import clipping
-from paper_figures import monitor as drawing
+from paper_figures.exhibits import clipping as drawing
 
 pytestmark = pytest.mark.any_backend
 
@@ -42,7 +42,7 @@ def test_a_run_is_watched(watched):
 def test_the_figure_shows_what_was_seen(watched):
     """The bounds of the ramp, and the median layer's fractions."""
     rows = pd.read_csv(watched / "monitor-smoke-brn-4-s0.csv")
-    figure = drawing.figure(rows)
+    figure = drawing.draw_watched(rows)
     corrections, clipped = figure.axes
     bounds = next(line for line in corrections.lines if line.get_label() == "r_max, 1 / r_max")
     assert list(bounds.get_ydata()) == list(rows.groupby("step")["r_max"].first())
@@ -51,4 +51,4 @@ def test_the_figure_shows_what_was_seen(watched):
 
 
 def test_without_a_watched_run_there_is_no_figure(tmp_path):
-    assert drawing.find(tmp_path) is None
+    assert drawing.find_watched(tmp_path) is None

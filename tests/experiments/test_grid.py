@@ -93,7 +93,7 @@ def test_a_normalization_that_does_not_fit_is_refused():
 
 
 def test_every_setting_of_the_papers_scale_says_where_it_is_from():
-    sources = protocols.IMAGENET.sources
+    sources = protocols.SOURCES[protocols.IMAGENET.name]
     assert set(sources) == set(protocols.IMAGENET.settings())
     kinds = {source.split()[0] for source in sources.values()}
     assert kinds == {"paper:", "chosen:", "nothing"}

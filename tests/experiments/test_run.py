@@ -1,5 +1,6 @@
 """A run trains, averages, evaluates and resumes to the very weights it would have had."""
 
+import contextlib
 import dataclasses
 import json
 import types
@@ -11,7 +12,7 @@ import pytest
 from experiments.data.load import load
 from experiments.grid import arms, protocols
 from experiments.grid.runs import select_runs
-from experiments.records.store import Store
+from experiments.records.store import DamagedError, Store
 from experiments.training import instruments
 from experiments.training import run as runner
 
@@ -62,24 +63,60 @@ def test_a_run_records_what_made_it_and_its_curve(trainer, tmp_path):
     assert all(0 <= point[name] <= 100 for point in result["curve"] for name in layers)
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(trainer, tmp_path):
-    whole = trainer.run(1, Store(tmp_path / "whole"))
-    expected = weights(trainer)
+@pytest.fixture(scope="module")
+def undisturbed(trainer, tmp_path_factory):
+    """The curve and the weights of a run that nothing disturbed."""
+    whole = trainer.run(1, Store(tmp_path_factory.mktemp("whole")))
+    return whole["curve"], weights(trainer)
 
+
+def interrupt_at(last):
     def interrupt(run, step):
-        if step == 5:
+        if step == last:
             raise KeyboardInterrupt
 
+    return interrupt
+
+
+@pytest.mark.parametrize(
+    ("ending", "minutes", "first"),
+    [
+        (interrupt_at(5), 10, 5),  # the last evaluation, with a checkpoint, was at step 4
+        (interrupt_at(6), 0, 6),  # a checkpoint at every step
+        (lambda run, step: step == 5, 10, 6),
+    ],
+    ids=["after an evaluation", "after a checkpoint between evaluations", "told to stop"],
+)
+def test_an_interrupted_run_ends_with_the_same_weights(
+    trainer, undisturbed, tmp_path, ending, minutes, first
+):
     store = Store(tmp_path / "parts")
-    with pytest.raises(KeyboardInterrupt):
-        trainer.run(1, store, interrupt)
+    with contextlib.suppress(KeyboardInterrupt):
+        assert trainer.run(1, store, ending, minutes) is None
     trainer.run(0, Store(tmp_path / "between"))  # whatever the process did in between
-    seen = []
-    resumed = trainer.run(1, store, lambda run, step: seen.append(step))
-    assert seen == [5, 6]
-    assert resumed["curve"] == whole["curve"]
-    for value, other in zip(weights(trainer), expected, strict=True):
+    seen, shown = [], []
+    resumed = trainer.run(
+        1,
+        store,
+        lambda run, step: seen.append(step),
+        look=lambda run, curve: shown.append(curve[-1]["step"]),
+    )
+    assert seen == list(range(first, 7))
+    assert shown == [6]
+    assert resumed["curve"] == undisturbed[0]
+    for value, other in zip(weights(trainer), undisturbed[1], strict=True):
         np.testing.assert_array_equal(value, other)
+
+
+def test_a_checkpoint_of_another_network_is_named(trainer, diverging, tmp_path):
+    store = Store(tmp_path)
+    trainer.run(1, store, lambda run, step: step == 3)
+    run = select_runs("smoke", ["brn-noniid"], [1])[0]
+    saved, arrays = store.checkpoint(run)
+    arrays["model_0"] = arrays["model_0"][..., :1]
+    store.write_checkpoint(run, saved, arrays)
+    with pytest.raises(DamagedError, match="model weights of other shapes"):
+        trainer.run(1, store)
 
 
 def test_a_run_goes_on_with_its_backend_only_and_says_what_it_was_resumed_with(

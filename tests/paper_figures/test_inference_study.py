@@ -5,14 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from figures_fixtures import fields_of
 
 from experiments.studies import inference as measurements
-from paper_figures import report
-from paper_figures import test_time as study
-from paper_figures import test_time_findings as findings
-from paper_figures.__main__ import write_study
-from paper_figures.load import VALIDATION, Scale, load_paper, load_scale
-from paper_figures.statistics import Estimate
+from paper_figures.exhibits import inference as study
+from paper_figures.exhibits import inference_findings as findings
+from paper_figures.load import VALIDATION, Results, Scale, load_scale
 
 pytestmark = pytest.mark.any_backend
 
@@ -20,78 +18,84 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def made(rows, total_steps=10):
-    """A scale of the measurements `arm, seed, step, measure, value`, all runs finished."""
-    table = pd.DataFrame(rows, columns=["arm", "seed", "step", "measure", "value"])
+    """A scale of the measurements `arm, seed, step, measure[, where, at], value`, all finished."""
+    rows = [row if len(row) == 7 else (*row[:4], "", "", row[4]) for row in rows]
+    columns = ["arm", "seed", "step", "measure", "where", "at", "value"]
+    table = pd.DataFrame(rows, columns=columns)
     table = table.assign(run=table["arm"], status="finished", total_steps=total_steps)
     runs = table[["arm", "seed", "status"]].drop_duplicates()
-    manifest = {"scale": "test_time", "arms": [], "notes": [], "protocol": {"source": "digits:2"}}
+    arms = list(dict.fromkeys(table["arm"]))
+    manifest = {
+        "scale": "made-up",
+        "title": "made up",
+        "classes": 100,
+        "training_images": 1,
+        "arms": [fields_of(arm, arms) for arm in arms],
+        "studies": [{"name": study.STUDY, "arms": arms, "seeds": [0]}],
+        "notes": [],
+        "protocol": {"learning_rate": 0.1},
+        "environment": [],
+        "core_hours": None,
+        "runs": [],
+        "missing": [],
+    }
     return Scale(manifest, runs, table, total_steps)
 
 
 def test_total_norm_is_over_layers_and_growth_since_the_warm_up():
     scale = made(
         [
-            ("a", 0, step, f"weight_norm_layer_0{layer}", factor * norm)
+            ("a", 0, step, "weight_norm", "layer", layer, factor * norm)
             for step, factor in ((1, 1.0), (10, 2.0))
-            for layer, norm in ((1, 3.0), (2, 4.0))
+            for layer, norm in (("1", 3.0), ("2", 4.0))
         ]
     )
-    assert findings.total_norm(scale, "a")["value"].tolist() == [5.0, 10.0]
-    assert findings.growth(scale, "a").to_dict() == {0: 2.0}
+    norm = findings.total_norm(scale, "a")
+    assert norm["value"].tolist() == [5.0, 10.0]
+    assert findings.growth(scale, norm).to_dict() == {0: 2.0}
 
 
-def test_members_are_in_the_order_of_their_numbers():
-    names = [f"accuracy_minibatch_{size:03}_percent" for size in (16, 2, 512)]
-    scale = made([("a", 0, 10, name, 50.0) for name in [*names, "accuracy_running_percent"]])
-    found = findings.members(scale, "a", r"accuracy_minibatch_(\d+)_percent")
-    assert found == {2.0: names[1], 16.0: names[0], 512.0: names[2]}
+def test_places_are_in_the_order_of_their_numbers():
+    rows = [("a", 0, 10, "accuracy_percent", "minibatch", n, 50.0) for n in ("16", "2", "512")]
+    scale = made([*rows, ("a", 0, 10, "accuracy_percent", "alpha", "0.1", 50.0)])
+    assert list(findings.by_number(scale, "a", "accuracy_percent", "minibatch")) == [2, 16, 512]
 
 
 def test_final_values_and_noise():
     scale = made([("a", 0, 5, "m", 1.0), ("a", 0, 10, "m", 2.0), ("a", 1, 5, "m", 3.0)])
     assert findings.final(scale, "a", "m").to_dict() == {0: 2.0}
-    assert findings.at_step(scale, "a", "m", 5).to_dict() == {0: 1.0, 1: 3.0}
+    assert findings.at_step(scale.values("a", "m"), 5).to_dict() == {0: 1.0, 1: 3.0}
     assert findings.noise_factor(1.0) == 1.0
     assert findings.noise_factor(0.4) == pytest.approx(0.5)
-    assert findings.show(Estimate(1.0, 0.5, 1.5, 3)) == "1.0 [0.5, 1.5]"
-    assert findings.show(Estimate(1.0, np.nan, np.nan, 1), 2) == "1.00"
 
 
-def test_a_question_is_a_heading_and_its_answer():
-    asked = study.QUESTIONS[1]
-    heading, answer = study.write_question(1).split("\n\n")
-    assert heading == f"## 1. {asked.question}"
-    assert " ".join(answer.split()) == f"**{asked.answer}**"
-    assert max(map(len, answer.splitlines())) <= 100
-
-
-def test_findings_are_words_and_tables():
-    table = pd.DataFrame([{"alpha": "0.1", "loss": "2"}])
-    found = [findings.Finding("new:", table), findings.Finding("(n = 1.)")]
-    expected = "new:\n\n| alpha | loss |\n| --- | --- |\n| 0.1 | 2 |\n\n(n = 1.)"
-    assert findings.write(found) == expected
+def test_rates_are_told_by_the_setting():
+    scale = made([(arm, 0, 1, "m", 1.0) for arm in ("a", "b", "c")])
+    scale.arms["b"]["changes"]["learning_rate"] = 0.025
+    scale.arms["c"]["changes"]["learning_rate"] = 0.4
+    assert [findings.rate_of(scale, arm).split()[0] for arm in "abc"] == ["the", "a", "four"]
 
 
 def test_a_diverged_run_counts_with_the_accuracy_of_chance():
     rows = [
-        (arm, seed, step, measure, value)
+        (arm, seed, step, *measure, value)
         for arm in findings.WAYS
         for seed in (0, 1)
         for step in (1, 10)
         for measure, value in (
-            (VALIDATION, 60.0 + 10 * seed if arm == "bn-32" else 60.0),
-            ("training_loss", 2.0),
-            ("weight_norm_layer_01", 1.0 * step),
-            ("activation_rms_layer_01", 1.0),
-            ("activation_rms_layer_02", 1.0 if step == 1 else 2.0 * 4**seed),
-            ("normalized_rms_layer_01", 1.25),
-            ("normalized_rms_layer_02", 1.0),
+            ((VALIDATION, "", ""), 60.0 + 10 * seed if arm == "bn-32" else 60.0),
+            (("training_loss", "", ""), 2.0),
+            (("weight_norm", "layer", "1"), 1.0 * step),
+            (("activation_rms", "layer", "1"), 1.0),
+            (("activation_rms", "layer", "2"), 1.0 if step == 1 else 2.0 * 4**seed),
+            (("normalized_rms", "layer", "1"), 1.25),
+            (("normalized_rms", "layer", "2"), 1.0),
         )
     ]
     scale = made([row for row in rows if row[:3] != ("constants-32", 1, 10)])
     lost = (scale.runs["arm"] == "constants-32") & (scale.runs["seed"] == 1)
     scale.runs.loc[lost, "status"] = "diverged"
-    ways, _, layers, _ = findings.find_training(scale)
+    ways, _, layers = findings.find_training(scale)
     table = ways.table.set_index("way")
     assert table.loc["constants-32 (a)", "accuracy, %"].startswith("30.5 ")  # of 60 and 1
     assert table["diverged runs"].tolist() == ["1", "0", "0", "0", "0", "0"]
@@ -111,16 +115,16 @@ def test_fluctuation_is_that_of_a_run_after_a_step():
 def test_distances_by_alpha_name_the_nearest_and_the_still_ones_their_noise():
     scale = made(
         [
-            (arm, seed, step, measure, value)
+            (arm, seed, step, *measure, value)
             for arm in ("bn-32", "bn-4")
             for seed in (0, 1)
             for step, small, large in ((5, 0.4, 0.1), (10, 0.2, 0.3))
-            for measure, value in (
-                ("stddev_distance_alpha_0.3", large),
-                ("stddev_distance_alpha_0.03", small),
-                ("mean_distance_still", 0.125),
-                ("stddev_distance_still", 0.25),
-                ("minibatch_mean_noise", np.sqrt(measurements.NOISE_MINIBATCHES)),
+            for *measure, value in (
+                ("stddev_distance", "alpha", "0.3", large),
+                ("stddev_distance", "alpha", "0.03", small),
+                ("mean_distance_still", "", "", 0.125),
+                ("stddev_distance_still", "", "", 0.25),
+                ("minibatch_mean_noise", "", "", np.sqrt(measurements.NOISE_MINIBATCHES)),
             )
         ]
     )
@@ -132,57 +136,33 @@ def test_distances_by_alpha_name_the_nearest_and_the_still_ones_their_noise():
     assert [value.split()[0] for value in still] == ["0.125", "1.000", "0.250"]
 
 
-def test_answers_have_two_sentences():
-    for question in study.QUESTIONS.values():
-        assert question.question.endswith("?")
-        assert question.answer.count(". ") == 1
-        assert question.answer.endswith(".")
-
-
 def test_a_question_without_its_arms_is_left_out_with_the_reason():
-    scale = made([("bn-32", 0, 10, "m", 1.0)])
-    assert "brn-32, bn-4 not run" in study.QUESTIONS[2].missing(scale)
-
-
-def test_the_files_of_a_question_that_is_left_out_are_removed(tmp_path):
-    for name in ("figure_2.png", "finding_2.md", "notes.md"):
-        (tmp_path / name).write_text("before", encoding="utf-8")
-    write_study(made([("bn-32", 0, 10, "m", 1.0)]), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["captions.md", "notes.md"]
+    results = Results(Path("nowhere"), [made([("bn-32", 0, 10, VALIDATION, 1.0)])], None)
+    shown = list(study.exhibits(results))
+    assert [one.name for one in shown] == ["figure_1", "figure_2", "figure_3"]
+    assert shown[1].left_out == (
+        "Minibatch-mates, structure and corruption is left out: no run of brn-32, bn-4 has ended."
+    )
 
 
 @pytest.mark.parametrize("name", ["test_time", "test_time_tiny_imagenet"])
-def test_the_page_and_the_committed_files_say_what_the_results_say(name):
-    scale = load_scale(ROOT / "results", name)
-    folder = ROOT / "paper_figures" / "output" / name
+def test_the_page_shows_every_figure_and_finding_of_both_protocols(collected, name):
     page = (ROOT / "docs" / "test-time-statistics.md").read_text(encoding="utf-8")
-    for number, question in study.QUESTIONS.items():
-        assert question.missing(scale) is None
-        found = f"{findings.write(question.find(scale))}\n"
-        assert (folder / f"finding_{number}.md").read_text(encoding="utf-8") == found
-        asked = (folder / f"question_{number}.md").read_text(encoding="utf-8")
-        assert asked == study.write_question(number)
+    results = Results(Path("nowhere"), [load_scale(collected, name)], None)
+    for number, shown in enumerate(study.exhibits(results), start=1):
+        (asked,) = shown.tables[f"question_{number}"]
+        heading, answer = asked.words.split("\n\n")
+        assert heading.endswith("?")
+        assert " ".join(answer.split()) == f"**{shown.finding}**"
+        assert max(map(len, answer.splitlines())) <= 100
+        assert "n = 5 seeds" in shown.caption
         assert f"<!-- file test_time/question_{number}.md -->" in page
         assert f"<!-- file {name}/finding_{number}.md -->" in page
         assert f"../paper_figures/output/{name}/figure_{number}.png" in page
 
 
-def test_the_report_has_questions_answers_and_tables():
-    found = [findings.Finding("Loss, by alpha:", pd.DataFrame([{"alpha": "0.1", "loss": "<2"}]))]
-    drawing = report.Drawing("study-1", b"", b"", "The caption.", "It does.", "1. Does it?", found)
-    manifest = {"scale": "test_time", "title": "study", "notes": [], "core_hours": None}
-    manifest |= {"protocol": {}, "environment": [], "missing": []}
-    runs = pd.DataFrame({"status": ["finished"]})
-    section = report.Section(Scale(manifest, runs, runs, 10), [drawing], [], table=None)
-    page = report.build([section], load_paper(ROOT / "results"))
-    for words in ("<h3>1. Does it?</h3>", "<strong>It does.</strong>", "Loss, by alpha:", "&lt;2"):
-        assert words in page
-    assert f'href="{report.STUDY_PAGE}"' in page
-    assert (ROOT / "paper_figures" / "output" / report.STUDY_PAGE).resolve().exists()
-
-
-def test_the_legend_of_the_averages_covers_no_curve():
-    axes = study.QUESTIONS[1].draw(load_scale(ROOT / "results", "test_time")).axes[1]
+def test_the_legend_of_the_averages_covers_no_curve(collected):
+    axes = study.QUESTIONS[1].draw(load_scale(collected, "test_time")).axes[1]
     axes.figure.draw_without_rendering()
     box = axes.get_legend().get_window_extent()
     points = np.concatenate([axes.transData.transform(line.get_xydata()) for line in axes.lines])
@@ -190,15 +170,15 @@ def test_the_legend_of_the_averages_covers_no_curve():
 
 
 @pytest.mark.parametrize("number", study.QUESTIONS)
-def test_figures_draw_what_was_measured(number):
-    scale = load_scale(ROOT / "results", "test_time")
+def test_figures_draw_what_was_measured(collected, number):
+    scale = load_scale(collected, "test_time")
     figure = study.QUESTIONS[number].draw(scale)
     assert all(axes.get_xlabel() and axes.get_title() for axes in figure.axes)
+    assert "n = 5 seeds" in figure.get_suptitle()
     last = figure.axes[0].lines[-1 if number == 2 else 0]
-    measure, arm = {
-        1: ("accuracy_minibatch_512_percent", "bn-32"),
-        2: ("changes_minibatch_512_percent", "bn-4"),
-        3: ("training_loss", "constants-32"),
+    arm, *place = {
+        1: ("bn-32", "accuracy_percent", "minibatch", "512"),
+        2: ("bn-4", "changes_percent", "minibatch", "512"),
+        3: ("constants-32", "training_loss"),
     }[number]
-    assert last.get_ydata()[-1] == pytest.approx(findings.final(scale, arm, measure).mean())
-    assert "n = " in study.QUESTIONS[number].caption(scale)
+    assert last.get_ydata()[-1] == pytest.approx(findings.final(scale, arm, *place).mean())

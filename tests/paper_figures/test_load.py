@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from figures_fixtures import LABELS, rows_of, write_results
+from figures_fixtures import LABELS, fields_of, rows_of, write_results
 
 from paper_figures.load import (
     MINIBATCH,
@@ -56,13 +56,13 @@ def test_find_scales_wants_both_files(tmp_path):
 
 
 def test_no_results_names_the_commands_that_make_them(tmp_path):
-    with pytest.raises(ResultsError, match=r"run --scale digits.*experiments collect") as error:
+    with pytest.raises(ResultsError, match=r"run --protocol digits.*experiments collect") as error:
         find_scales(tmp_path)
     assert str(tmp_path) in str(error.value)
 
 
 def test_an_uncollected_scale_names_its_commands(tmp_path):
-    with pytest.raises(ResultsError, match=r"cifar\.json.*run --scale cifar"):
+    with pytest.raises(ResultsError, match=r"cifar\.json.*run --protocol cifar"):
         load_scale(write_results(tmp_path), "cifar")
 
 
@@ -103,7 +103,8 @@ def test_a_scale_without_any_run_is_refused(tmp_path):
 def test_structures_studies_and_seeds(tmp_path):
     scale = load_scale(write_results(tmp_path, missing=["made-up-bn-4-s2"]), "made-up")
     assert scale.structures == {"": "16 x 2"}
-    scale.manifest["arms"] += [{"arm": "bn-halves-4x8"}, {"arm": "bn-noniid-8x4"}]
+    names = ["bn-halves-4x8", "bn-noniid-8x4"]
+    scale.manifest["arms"] += [fields_of(name, names) for name in names]
     assert scale.structures == {"": "16 x 2", "-4x8": "4 x 8"}
     assert scale.study("paper") is None
     scale.manifest["studies"] = [{"name": "paper", "arms": ["bn-4"], "seeds": [0, 2]}]
@@ -118,7 +119,7 @@ def test_structures_studies_and_seeds(tmp_path):
 def test_an_unknown_column_is_refused(tmp_path):
     write_results(tmp_path)
     change_csv(tmp_path, lambda rows: rows.rename(columns={"value": "accuracy"}))
-    with pytest.raises(ResultsError, match=r"Received: columns=.*,measure,accuracy"):
+    with pytest.raises(ResultsError, match=r"Received: columns=.*,measure,where,at,accuracy"):
         load_scale(tmp_path, "made-up")
 
 
@@ -163,7 +164,7 @@ def test_a_row_that_breaks_the_format_is_refused(tmp_path, column, value, receiv
 
 
 def test_a_run_without_validation_accuracy_is_refused_and_other_measures_are_welcome(tmp_path):
-    rows = [(*row[:6], "training_loss_max", 0.5) for row in rows_of("bn-4", 0)[::2]]
+    rows = [(*row[:6], "training_loss_max", "", "", 0.5) for row in rows_of("bn-4", 0)[::2]]
     write_results(tmp_path, ["bn-4"], (0,), rows=rows + rows_of("bn-4", 0))
     assert len(load_scale(tmp_path, "made-up").values("bn-4", "training_loss_max")) == 4
     write_results(tmp_path, ["bn-4"], (0,), rows=rows)
@@ -229,3 +230,24 @@ def test_the_papers_files_in_the_results_folder_come_first(tmp_path):
     )
     with pytest.raises(ResultsError, match="Received: accuracy_on=train"):
         load_paper(tmp_path)
+
+
+def test_a_measure_of_several_places_is_read_by_place(tmp_path):
+    rows = rows_of("bn-4", 0)
+    for step, at, value in ((100, "10", 1.0), (100, "9", 2.0), (400, "9", 3.0)):
+        rows.append((*rows[0][:4], step, rows[0][5], "norm", "layer", at, value))
+    scale = load_scale(write_results(tmp_path, ["bn-4"], (0,), rows=rows), "made-up")
+    assert scale.values("bn-4", "norm").empty
+    assert scale.values("bn-4", "norm", "layer", "9")["value"].tolist() == [2, 3]
+    assert list(scale.places("bn-4", "norm", "layer")) == ["10", "9"]
+
+
+def test_arms_are_found_by_what_the_manifest_says_of_them(tmp_path):
+    scale = load_scale(write_results(tmp_path), "made-up")
+    assert scale.find(sampling="adjacent", normalization="brn") == ["brn-noniid"]
+    assert scale.find(paper="bn-halves", labels=4) == []
+    scale.manifest["arms"][0]["changes"] = {"image_size": 8}
+    settings = [scale.setting("bn-32", name) for name in ("group", "image_size", "optimizer", "x")]
+    assert settings == [32, 8, "none", None]
+    assert scale.chance == 1
+    assert scale.epochs() == 1000 * 8 * 32 / 20_000

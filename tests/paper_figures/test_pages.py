@@ -1,13 +1,10 @@
 """Marked places of pages written by hand."""
 
-from pathlib import Path
-
 import pytest
 
 from paper_figures import pages
 
 pytestmark = pytest.mark.any_backend
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = """before
 <!-- file a/table.md -->
 old
@@ -29,10 +26,3 @@ def test_places_are_filled_with_files_and_emptied_without_them(tmp_path):
     assert filled.startswith("before\n")
     assert filled.endswith("after\n")
     assert pages.with_files(filled, tmp_path) == filled
-
-
-@pytest.mark.parametrize("name", ["README.md", "docs/test-time-statistics.md"])
-def test_the_pages_are_up_to_date(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert text.count("<!-- file ") >= 4
-    assert pages.with_files(text, ROOT / "paper_figures" / "output") == text

@@ -1,17 +1,15 @@
 """The benchmark's tables and figure, from made-up times."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-from paper_figures import report, speed, tables
-from paper_figures.__main__ import write_speed
-from paper_figures.load import ResultsError, load_paper
+from paper_figures import exhibit
+from paper_figures.exhibits import speed
+from paper_figures.load import Results, ResultsError
 
 pytestmark = pytest.mark.any_backend
 
-ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {
     "backend": "jax",
     "backend_version": "1.2",
@@ -25,7 +23,7 @@ ENVIRONMENT = {
 
 def write_benchmark(folder, backend="jax", peer=4.0):
     times = ["backend,mode,shape,what,median_ms,q25_ms,q75_ms,rounds"]
-    for what in speed.LINES:
+    for what in speed.LAYERS:
         median = 2.0 if what in ("brn", "bn") else peer
         for size in (64, 4, 16):
             for shape in (f"{size}x16x16x64", f"32x8x8x{size}"):
@@ -132,35 +130,21 @@ def test_a_curve_is_sorted_by_size(measured, kind):
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_the_figure_has_a_panel_for_each_backend_and_size(measured, stacked):
-    axes = speed.growth(measured, stacked).axes
+    axes = speed.draw_growth(measured, stacked).axes
     assert [panel.get_title() for panel in axes] == ["jax", "jax", "torch", "torch"]
-    assert all(len(panel.get_lines()) == len(speed.LINES) for panel in axes)
+    assert all(len(panel.get_lines()) == len(speed.LAYERS) for panel in axes)
     assert axes[0].get_lines()[0].get_ydata().tolist() == [8.0, 32.0, 128.0]
 
 
-def test_the_same_bytes_twice(measured, tmp_path):
-    first, second = (write_speed(measured, tmp_path / name) for name in ("a", "b"))
-    assert first.wide == second.wide
-    names = {path.name for path in (tmp_path / "a").iterdir()}
-    assert names == {
-        "growth.pdf",
-        "growth.svg",
-        "growth.png",
-        "growth.md",
-        "summary.md",
-        "ratios.md",
-        "parts.md",
-    }
-    for name in names:
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+def test_the_exhibit_has_the_figure_the_tables_and_what_they_were_measured_on(tmp_path):
+    write_benchmark(tmp_path)
+    (shown,) = speed.exhibits(Results(tmp_path, [], None))
+    written = exhibit.write(shown, tmp_path, ["png"])
+    names = ("growth.png", "summary.md", "ratios.md", "growth.md", "parts.md")
+    assert written == [f"speed/{name}" for name in names]
+    assert "| 0.50 to 1.50, 1 of 2 |" in (tmp_path / "speed" / "summary.md").read_text()
+    assert shown.section.environment == ("jax 1.2, Keras 3.4: a device, 2 cores, commit 0123456",)
 
 
-def test_the_report_shows_them(measured, tmp_path):
-    page = report.build([], load_paper(ROOT / "results"), write_speed(measured, tmp_path))
-    for text in ("Speed of the layers", "0.50 to 1.50, 1 of 2", "120 to 130", "a device, 2 cores"):
-        assert text in page
-
-
-def test_the_committed_summary_is_that_of_the_committed_results():
-    summary = tables.to_markdown(speed.summarize(speed.load_speed(ROOT / "results")))
-    assert (ROOT / "paper_figures/output/speed/summary.md").read_text() == summary
+def test_without_benchmarks_there_is_no_exhibit(tmp_path):
+    assert list(speed.exhibits(Results(tmp_path, [], None))) == []

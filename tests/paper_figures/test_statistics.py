@@ -6,11 +6,15 @@ import pandas as pd
 import pytest
 
 from paper_figures.statistics import (
+    LEVEL,
     Estimate,
     geometric_interval,
     half_width,
+    holm,
     mean_curve,
     mean_interval,
+    median_interval,
+    p_above,
     paired_difference,
     run_summaries,
     steps_to_reach,
@@ -118,3 +122,32 @@ def test_paired_difference_leaves_out_seeds_that_one_side_lacks():
 @pytest.mark.parametrize(("target", "step"), [(1, 10), (1.5, 20), (4, 30), (4.1, None)])
 def test_steps_to_reach_is_the_first_step_at_or_above(target, step):
     assert steps_to_reach([10, 20, 30], [1, 3, 4], target) == step
+
+
+def test_the_interval_of_a_median_is_that_of_a_normal_distribution_with_its_quartiles():
+    # quartiles 1.348980 apart: s = 1, so the half is t(2) sqrt(pi / 2) / sqrt(3)
+    estimate = median_interval(5.0, 4.325510, 5.674490, 3)
+    assert (estimate.mean, estimate.n) == (5.0, 3)
+    assert estimate.high - 5 == pytest.approx(T_2 * math.sqrt(math.pi / 6), rel=1e-5)
+
+
+def test_p_is_the_level_where_the_interval_ends_and_a_half_at_the_mean():
+    estimate = mean_interval([1.0, 2.0])
+    assert p_above(estimate, estimate.low) == pytest.approx(LEVEL)
+    assert p_above(estimate, estimate.high) == pytest.approx(1 - LEVEL)
+    assert p_above(estimate, 1.5) == 0.5
+    # one degree of freedom is Cauchy's distribution: t = 1 is a quarter
+    assert p_above(estimate, 1.0) == pytest.approx(0.25)
+
+
+def test_p_of_numbers_that_do_not_differ_is_0_or_1():
+    estimate = mean_interval([5.0, 5.0])
+    assert [p_above(estimate, c) for c in (4.0, 5.0, 6.0)] == [0, 1, 1]
+    assert math.isnan(p_above(mean_interval([5.0]), 0))
+
+
+def test_holms_correction_multiplies_by_what_is_left_and_never_decreases():
+    # in order 0.01 x 4, 0.02 x 3, 0.025 x 2 (below the one before it), 0.5 x 1
+    assert holm([0.02, 0.5, 0.01, 0.025]).tolist() == pytest.approx([0.06, 0.5, 0.04, 0.06])
+    assert holm([0.4, float("nan"), 0.6]).tolist() == [1, 1, 1]  # NaN has no test: 1
+    assert holm([]).tolist() == []
