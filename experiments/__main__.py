@@ -188,23 +188,23 @@ def _run(options):
         )
     protocol = _protocol(options)
     runs = _selected(options, protocol)
-    if options.protocol.endswith(".toml") and not options.set:
-        Store(options.results).keep_protocol(options.protocol)
     where = (runs, options.results, options.data_dir)
+    how = (instruments, options.checkpoint_minutes, options.tensorboard)
     place = launchers.place(options.coordinator, options.processes, options.process, os.environ)
     if place and options.jobs != 1:
         raise ValueError(
             "Expected --jobs of 1 where several processes train one run. "
             f"Received: --jobs {options.jobs} with {place.processes} processes"
         )
+    leads = place is None or place.process == 0
+    if options.protocol.endswith(".toml") and not options.set and leads:
+        Store(options.results).keep_protocol(options.protocol)
     if place:
-        outcome = workers.Outcome(distributed.run_together(*where, place, instruments))
-        if place.process:
+        outcome = workers.Outcome(distributed.run_together(*where, place, *how))
+        if not leads:
             return 0
     else:
-        outcome = workers.run_all(
-            *where, options.jobs, instruments, options.checkpoint_minutes, options.tensorboard
-        )
+        outcome = workers.run_all(*where, options.jobs, *how)
     states = list(outcome.ended.values()) + ["failed"] * len(outcome.failed)
     now = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
     before = len(runs) - len(states)
