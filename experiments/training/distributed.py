@@ -12,11 +12,11 @@ import json
 from collections.abc import Callable
 
 import numpy as np
-from tqdm import tqdm
 
 from experiments.grid.runs import Run
 from experiments.records.curves import Curves
 from experiments.records.store import Store
+from experiments.training.display import Display
 from experiments.training.group import Group, divisors
 from experiments.training.launchers import Place
 
@@ -130,8 +130,9 @@ class _Session:
 
     def train(self, runs):
         outcome = {}
-        total = sum(run.protocol.steps for run in runs)
-        with tqdm(total=total, unit=" steps", disable=self._group.rank > 0) as bar:
+        leads = self._group.rank == 0
+        with Display() as display:
+            display.total = sum(run.protocol.steps for run in runs)
             for _, of_arm in itertools.groupby(runs, key=lambda run: run.arm.name):
                 trainer = None
                 for run in of_arm:
@@ -139,11 +140,12 @@ class _Session:
                         state = self._decide(run, held)
                         if state == "train":
                             trainer = trainer or self._trainer(run)
-                            state = outcome[run.id] = self._run(trainer, run, bar)
+                            state = outcome[run.id] = self._run(trainer, run, display)
                         elif state == "busy":
                             outcome[run.id] = state
-                    if self._group.rank == 0:
-                        bar.write(f"{run.id}: {state}")
+                    display.ended(run, state)
+                    if leads:
+                        display.write(f"{run.id}: {state}")
         return outcome
 
     def _decide(self, run, held):
@@ -172,11 +174,11 @@ class _Session:
             self._group.everyone("loaded")
         return Trainer(run.protocol, run.arm, source, self._instruments, self._devices)
 
-    def _run(self, trainer, run, bar):
+    def _run(self, trainer, run, display):
         def progress(run, step):
-            bar.n += 1
-            bar.set_description_str(f"{run.id} at {step}", refresh=False)
-            bar.update(0)
+            if self._group.rank == 0:
+                display.step(run, step)
+                display.refresh()
 
         store = SharedStore(self._store, self._group)
         return trainer.run(run.seed, store, progress, *self._how)["status"]
