@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 
-from experiments.grid.protocols import MINIBATCH, PROTOCOLS
+from experiments.grid.protocols import MINIBATCH, PROTOCOLS, SOURCES
 from experiments.grid.runs import protocol_named, select_runs
 from experiments.records.store import Store
 
@@ -160,6 +160,8 @@ def _list(options):
     for protocol in [_protocol(options)] if options.protocol else PROTOCOLS:
         step = f"{protocol.workers} x {MINIBATCH}"
         print(f"{protocol.name}: {protocol.title}, {protocol.steps} steps of {step}")
+        for setting, source in SOURCES.get(protocol.name, {}).items():
+            print(f"  {setting:26} {getattr(protocol, setting)!s:12} {source}")
         for run in _selected(options, protocol):
             where = f"section {run.arm.section}, figure {run.arm.figure}: "
             print(f"  {run.id:44} {where if run.arm.section else ''}{run.arm.label}")
@@ -186,23 +188,23 @@ def _run(options):
         )
     protocol = _protocol(options)
     runs = _selected(options, protocol)
-    if options.protocol.endswith(".toml") and not options.set:
-        Store(options.results).keep_protocol(options.protocol)
     where = (runs, options.results, options.data_dir)
+    how = (instruments, options.checkpoint_minutes, options.tensorboard)
     place = launchers.place(options.coordinator, options.processes, options.process, os.environ)
     if place and options.jobs != 1:
         raise ValueError(
             "Expected --jobs of 1 where several processes train one run. "
             f"Received: --jobs {options.jobs} with {place.processes} processes"
         )
+    leads = place is None or place.process == 0
+    if options.protocol.endswith(".toml") and not options.set and leads:
+        Store(options.results).keep_protocol(options.protocol)
     if place:
-        outcome = workers.Outcome(distributed.run_together(*where, place, instruments))
-        if place.process:
+        outcome = workers.Outcome(distributed.run_together(*where, place, *how))
+        if not leads:
             return 0
     else:
-        outcome = workers.run_all(
-            *where, options.jobs, instruments, options.checkpoint_minutes, options.tensorboard
-        )
+        outcome = workers.run_all(*where, options.jobs, *how)
     states = list(outcome.ended.values()) + ["failed"] * len(outcome.failed)
     now = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
     before = len(runs) - len(states)
@@ -287,7 +289,25 @@ def _prepare(options):
     sizes = f"{len(source.train)} training and {len(source.validation)} validation images"
     left_out = f"; {len(source.left_out)} left out" if source.left_out else ""
     print(f"{options.dataset}: {source.classes} classes, {sizes} of {source.image_shape}{left_out}")
+    for lacking in _lacking(options.dataset, source):
+        print(f"warning: {lacking}", file=sys.stderr)
     return 0
+
+
+def _lacking(dataset, source):
+    """Says which arms cannot draw their structured minibatches from a data set."""
+    from experiments.data.sampling import shortage
+
+    for protocol in PROTOCOLS:
+        structured = [a for a in protocol.arms.values() if a.sampling != "iid"]
+        for arm in structured if protocol.source == dataset else ():
+            of_arm = {"images_per_label": protocol.images_per_label, **arm.changes}
+            splits = {"training": source.train}
+            if arm.minibatch_statistics:
+                splits["validation"] = source.validation
+            for name, split in splits.items():
+                if lacking := shortage(split.labels, of_arm["images_per_label"]):
+                    yield f"{protocol.name}, {arm.name}, {name} images: {lacking}"
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ import json
 from collections.abc import Callable
 
 import numpy as np
-from tqdm import tqdm
 
 from experiments.grid.runs import Run
+from experiments.records.curves import Curves
 from experiments.records.store import Store
+from experiments.training.display import Display
 from experiments.training.group import Group, divisors
 from experiments.training.launchers import Place
 
@@ -63,7 +64,13 @@ class SharedStore:
 
 
 def run_together(
-    runs: list[Run], results: str, data_dir: str | None, place: Place, instruments: Callable
+    runs: list[Run],
+    results: str,
+    data_dir: str | None,
+    place: Place,
+    instruments: Callable,
+    checkpoint_minutes: float = 10.0,
+    events: bool = False,
 ) -> dict[str, str]:
     """Trains the runs that have no result yet, each by all processes.
 
@@ -73,6 +80,8 @@ def run_together(
         data_dir: folder of data sets.
         place: which of the processes this is.
         instruments: makes a trainer's instruments beside those of every run.
+        checkpoint_minutes: how old a checkpoint gets before the next.
+        events: whether the leader writes event logs for TensorBoard.
 
     Returns:
         id -> "finished" or "diverged" for the runs trained now, "busy" for those that another
@@ -103,7 +112,9 @@ def run_together(
             devices = Devices(group)
         for number in workers:
             devices.check(number)
-        outcome = _Session(group, devices, Store(results), data_dir, instruments).train(runs)
+        outcome = _Session(
+            group, devices, Store(results), data_dir, instruments, checkpoint_minutes, events
+        ).train(runs)
         group.leave()
     except BaseException as error:
         group.fail(error)
@@ -111,14 +122,17 @@ def run_together(
 
 
 class _Session:
-    def __init__(self, group, devices, store, data_dir, instruments):
+    def __init__(self, group, devices, store, data_dir, instruments, checkpoint_minutes, events):
         self._group, self._devices, self._store = group, devices, store
         self._data_dir, self._instruments = data_dir, instruments
+        look = Curves(store.root, events) if group.rank == 0 else lambda run, curve: None
+        self._how = (checkpoint_minutes, look)
 
     def train(self, runs):
         outcome = {}
-        total = sum(run.protocol.steps for run in runs)
-        with tqdm(total=total, unit=" steps", disable=self._group.rank > 0) as bar:
+        leads = self._group.rank == 0
+        with Display() as display:
+            display.total = sum(run.protocol.steps for run in runs)
             for _, of_arm in itertools.groupby(runs, key=lambda run: run.arm.name):
                 trainer = None
                 for run in of_arm:
@@ -126,10 +140,12 @@ class _Session:
                         state = self._decide(run, held)
                         if state == "train":
                             trainer = trainer or self._trainer(run)
-                            state = outcome[run.id] = self._run(trainer, run, bar)
+                            state = outcome[run.id] = self._run(trainer, run, display)
                         elif state == "busy":
                             outcome[run.id] = state
-                    bar.write(f"{run.id}: {state}")
+                    display.ended(run, state)
+                    if leads:
+                        display.write(f"{run.id}: {state}")
         return outcome
 
     def _decide(self, run, held):
@@ -158,10 +174,11 @@ class _Session:
             self._group.everyone("loaded")
         return Trainer(run.protocol, run.arm, source, self._instruments, self._devices)
 
-    def _run(self, trainer, run, bar):
+    def _run(self, trainer, run, display):
         def progress(run, step):
-            bar.n += 1
-            bar.set_description_str(f"{run.id} at {step}", refresh=False)
-            bar.update(0)
+            if self._group.rank == 0:
+                display.step(run, step)
+                display.refresh()
 
-        return trainer.run(run.seed, SharedStore(self._store, self._group), progress)["status"]
+        store = SharedStore(self._store, self._group)
+        return trainer.run(run.seed, store, progress, *self._how)["status"]

@@ -11,6 +11,7 @@ a group is there before a backend is imported.
 import json
 import os
 import queue
+import shlex
 import socket
 import struct
 import sys
@@ -213,7 +214,7 @@ class Group(Alone):
             if self.rank == 0:
                 for line in list(self._lines.values()):
                     line.try_send(_FAILED, what.encode())
-            command = " ".join(["python -m experiments", *sys.argv[1:]])
+            command = f"python -m experiments {shlex.join(sys.argv[1:])}"
             sys.stdout.flush()
             print(
                 f"\nerror: {what}. Start all {self.size} processes again, this one with: {command} "

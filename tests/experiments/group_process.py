@@ -18,7 +18,7 @@ import numpy as np
 from experiments.data.pipeline import Minibatches
 from experiments.grid import arms, protocols
 from experiments.grid.runs import Run
-from experiments.training import distributed
+from experiments.training import distributed, group
 from experiments.training.instruments import Instrument
 from experiments.training.launchers import Place
 
@@ -56,6 +56,10 @@ class Kept(Instrument):
                 **{f"weight_{number:03}": value for number, value in enumerate(values)},
             )
         return {}
+
+
+# On a busy machine a process can be silent for long; a killed one is found without that.
+group.START = group.SILENCE = 600.0
 
 
 def main(folder, protocol, names, port, processes, process, last_step="-1"):

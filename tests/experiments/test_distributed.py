@@ -124,9 +124,8 @@ def start(folder, size, names, protocol="smoke", killed=None, after=None):
 
 
 def finish(processes):
-    for process in processes:
-        _, error = process.communicate(timeout=3000)
-        assert process.returncode == 0, error
+    errors = [process.communicate(timeout=3000)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), errors
 
 
 def lose(processes, killed):

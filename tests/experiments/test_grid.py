@@ -92,6 +92,22 @@ def test_a_normalization_that_does_not_fit_is_refused():
         Bounds(3, 5, none_after=0.5)
 
 
+def test_every_setting_of_the_papers_scale_says_where_it_is_from():
+    sources = protocols.SOURCES[protocols.IMAGENET.name]
+    assert set(sources) == set(protocols.IMAGENET.settings())
+    kinds = {source.split()[0] for source in sources.values()}
+    assert kinds == {"paper:", "chosen:", "nothing"}
+    decay = 0.94 ** (protocols.IMAGENET.steps * 50 * 32 / 1_281_167 / 2)
+    assert protocols.IMAGENET.learning_rate_decay == pytest.approx(decay, rel=0.01)
+
+
+def test_the_papers_scale_has_all_arms_both_structures_and_synchronized_statistics():
+    names = set(protocols.IMAGENET.arms)
+    assert {arm.name for arm in (*arms.PAPER, *arms.CONTROLS)} <= names
+    synchronized = select_runs("imagenet", ["bn-synchronized"])[0].config()
+    assert (synchronized["normalization"], synchronized["group"]) == ("bn", None)
+
+
 def test_structured_arms_and_their_controls():
     arm = arms.structured(arms.CONTROLS[0], 4, 8)
     assert (arm.name, arm.sampling, arm.normalization.kind) == ("bn-shuffled-4x8", "shuffled", "bn")
