@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DELETE_ON_ERROR:
-.PHONY: install reproduce test figures benchmark docs package lint format clean $(BACKENDS:%=test-%) $(BACKENDS:%=benchmark-%)
+.PHONY: install reproduce test figures benchmark docs drills package lint format clean $(BACKENDS:%=test-%) $(BACKENDS:%=benchmark-%)
 
 # Installation: one stamp for each set of requirements.
 
@@ -75,6 +75,12 @@ test: $(BACKENDS:%=test-%) docs
 
 $(BACKENDS:%=test-%): test-%: .venv/test-%
 	KERAS_BACKEND=$* $(BIN)/python -m pytest $(if $(filter-out $(firstword $(BACKENDS)),$*),-m "not slow and not any_backend")
+
+# Faults provoked in real runs, and what was lost counted; some fifteen minutes.
+
+drills: export KERAS_BACKEND ?= jax
+drills: .venv/test-jax
+	PYTHONPATH=$(CURDIR) $(BIN)/python .ci/drills.py
 
 lint: .venv/test-tensorflow
 	$(BIN)/ruff check

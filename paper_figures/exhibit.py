@@ -76,6 +76,8 @@ class Section:
                 f"Everything here is from the other {len(runs)} and may change. "
                 f"Missing: {describe_runs(scale.missing)}."
             )
+        if damaged := manifest.get("damaged"):
+            missing += f" Of these, results that cannot be read: {', '.join(damaged)}."
         title = manifest["title"]
         return cls(
             scale.name,

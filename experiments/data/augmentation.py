@@ -7,6 +7,8 @@ import numpy as np
 PADDINGS = {"zeros": "constant", "reflect": "reflect"}
 """What fills the border of a shifted image, and numpy's name for it."""
 
+EVERYTHING = slice(None)
+
 
 def scale(images: np.ndarray) -> np.ndarray:
     """Returns the images as a model sees them: `x / 127.5 - 1`, float32 in [-1, 1].
@@ -65,12 +67,19 @@ class Augmentation:
                 f"Received: shift={self.shift}, noise={self.noise}, warp={self.warp}."
             )
 
-    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def __call__(
+        self,
+        images: np.ndarray,
+        rng: np.random.Generator,
+        part: slice = EVERYTHING,
+        of: int | None = None,
+    ) -> np.ndarray:
         """Returns changed images, float32 in [-1, 1] before the noise.
 
         Args:
             images: uint8, shape `(examples, height, width, channels)`.
             rng: where the randomness comes from; the result depends on its state alone.
+            part, of: the images are this part of so many, and change as they do among these.
 
         Returns:
             float32 of the same shape.
@@ -78,26 +87,27 @@ class Augmentation:
         Raises:
             ValueError: if `shift` is not below the images' height and width.
         """
+        of = len(images) if of is None else of
         if self.flip or self.shift:
-            images = self._moved(images, rng)
+            images = self._moved(images, rng, part, of)
         if self.warp:
-            images = self._warped(images, rng)
+            images = self._warped(images, rng, part, of)
         images = scale(images)
         if self.noise:
-            noise = rng.standard_normal(images.shape, np.float32)
+            noise = rng.standard_normal((of, *images.shape[1:]), np.float32)[part]
             noise *= np.float32(self.noise)
             images += noise
         return images
 
-    def _moved(self, images, rng):
-        examples, height, width, channels = images.shape
+    def _moved(self, images, rng, part, of):
+        _, height, width, channels = images.shape
         if self.shift >= min(height, width):
             raise ValueError(
                 "Expected a shift below the images' height and width. "
                 f"Received: shift={self.shift}, images of shape {images.shape}."
             )
-        flipped = np.flatnonzero(rng.integers(2, size=examples) * self.flip)
-        tops, lefts = rng.integers(2 * self.shift + 1, size=(2, examples)).tolist()
+        flipped = np.flatnonzero(rng.integers(2, size=of)[part] * self.flip)
+        tops, lefts = rng.integers(2 * self.shift + 1, size=(2, of))[:, part].tolist()
         chosen = images[flipped]
         mirrored = np.empty_like(chosen)
         for channel in range(channels):  # three times faster than all channels at once
@@ -112,9 +122,9 @@ class Augmentation:
             image[:] = source[top : top + height, left : left + width]
         return moved
 
-    def _warped(self, images, rng):
+    def _warped(self, images, rng, part, of):
         examples, height, width, channels = images.shape
-        maps = np.eye(2) + rng.uniform(-self.warp, self.warp, size=(examples, 2, 2))
+        maps = np.eye(2) + rng.uniform(-self.warp, self.warp, size=(of, 2, 2))[part]
         down, across = np.mgrid[:height, :width].reshape(2, -1).astype(np.float32)
         centre = np.float32([[(height - 1) / 2], [(width - 1) / 2]])
         places = maps.astype(np.float32) @ (np.stack([down, across]) - centre) + centre

@@ -7,7 +7,8 @@
     tiny_imagenet           200 classes of ImageNet, 100,000 + 10,000 images of 32x32
     cifar10, imagenet_resized/32x32, imagenet2012, ...
                             any name of TFDS with images and labels
-    folder:<path>           train/<class>/<image> and validation/<class>/<image> below a path
+    folder:<path>           train/<class>/<image> and validation/<class>/<image> below a path;
+                            what is no image is left out, and `prepare` says what and why
 
 `load` gives a `Source`: all labels, and images by index, so that one sampler serves all data sets.
 It never uses the network. What has to be fetched or converted first, `prepare` does, or
@@ -20,7 +21,6 @@ for Tiny ImageNet), of larger ones the labels. A copy can be deleted at any time
 images are read without TensorFlow or TFDS installed.
 """
 
-import hashlib
 import importlib
 import io
 import os
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data.digits import digits
+from experiments.data.folder import VALIDATION_NAMES, load_folder
 from experiments.data.splits import Encoded, MissingDataError, Source, stored
 
 FOLDER_IMAGE_SIZE = 32
@@ -38,8 +39,6 @@ OWN_BUILDERS = {
     "tiny_imagenet": "experiments.data.tiny_imagenet",
 }
 """The data sets with a TFDS builder of this repository."""
-VALIDATION_NAMES = ("validation", "val", "test")
-"""Names of the split, or folder, to evaluate on; the first one that exists is taken."""
 
 
 def load(name: str, data_dir: str | Path | None = None, *, image_size: int | None = None) -> Source:
@@ -68,7 +67,8 @@ def load(name: str, data_dir: str | Path | None = None, *, image_size: int | Non
             raise ValueError(f"Digits have one size. Received: {image_size=}. Leave it out.")
         return digits(_digits_length(name, rest), name)
     if kind == "folder":
-        return _load_folder(name, Path(rest), data_dir, image_size or FOLDER_IMAGE_SIZE)
+        size = image_size or FOLDER_IMAGE_SIZE
+        return load_folder(name, Path(rest), size, lambda copy: _copy(data_dir, copy, size))
     return _load_tfds(name, data_dir, image_size)
 
 
@@ -78,6 +78,7 @@ def prepare(
     manual_dir: str | Path | None = None,
     *,
     image_size: int | None = None,
+    strict: bool = False,
 ) -> Source:
     """Fetches or converts a data set, so that `load` finds it; does nothing where it is there.
 
@@ -87,16 +88,24 @@ def prepare(
         manual_dir: folder with archives that TFDS does not download itself, by default
             `<data_dir>/downloads/manual`.
         image_size: as in `load`.
+        strict: whether a folder must hold nothing that has to be left out.
 
     Returns:
         The source.
 
     Raises:
         MissingDataError: if an archive has to be put into `manual_dir` first.
-        ValueError: as in `load`.
+        ValueError: as in `load`, and if something is left out and `strict` is true.
     """
     if name.partition(":")[0] in ("digits", "folder"):
-        return load(name, data_dir, image_size=image_size)
+        source = load(name, data_dir, image_size=image_size)
+        if strict and source.left_out:
+            raise ValueError(
+                f"Expected nothing but readable images in {name}. Received: "
+                + "".join(f"\n  {file}: {why}" for file, why in source.left_out.items())
+                + "\nRepair or remove these, or leave out strict."
+            )
+        return source
     data_dir = _data_dir(data_dir)
     tfds, builder = _builder(name, data_dir)
     if not builder.is_prepared():
@@ -220,57 +229,3 @@ def _builder(name, data_dir):
             'Expected "digits", "digits:2", "digits:3", "omniglot_drawings", "tiny_imagenet", '
             f'"folder:<path>" or a name that TFDS knows. Received: name={name!r}.'
         ) from error
-
-
-# A folder of images
-
-
-def _load_folder(name, path, data_dir, image_size):
-    path = path.expanduser()
-    validation = next((part for part in VALIDATION_NAMES if (path / part).is_dir()), None)
-    if validation is None or not (path / "train").is_dir():
-        raise MissingDataError(
-            f"The folder of images is incomplete. Expected the folders train and one of "
-            f"{VALIDATION_NAMES}, with a subfolder for each class. Received: path={path}. "
-            "Put images into <path>/train/<class>/ and <path>/validation/<class>/."
-        )
-    splits = {"train": _class_files(path / "train"), "validation": _class_files(path / validation)}
-    class_names = tuple(splits["train"])
-    if class_names != tuple(splits["validation"]):
-        different = sorted(set(class_names) ^ set(splits["validation"]))
-        raise ValueError(
-            f"Expected the same classes in train and {validation}. Received: path={path}, with "
-            f"classes {different} in only one of them. Add or remove these folders."
-        )
-    records = {
-        split: [(file, label) for label, files in enumerate(classes.values()) for file in files]
-        for split, classes in splits.items()
-    }
-    # The copy belongs to these very files: others, or changed ones, get a new copy.
-    fingerprint = hashlib.sha256(str(path.resolve()).encode())
-    for file, _ in records["train"] + records["validation"]:
-        status = file.stat()
-        fingerprint.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    copy = _copy(data_dir, f"folder-{fingerprint.hexdigest()[:16]}", image_size)
-    encoded = Encoded(class_names, (image_size, image_size, 3), **records)
-    return stored(copy, name, lambda: encoded)
-
-
-def _class_files(split):
-    """Returns the files of each class: every file below its folder but hidden ones."""
-    classes = {
-        folder.name: [
-            file
-            for file in sorted(folder.rglob("*"))
-            if file.is_file() and not file.name.startswith(".")
-        ]
-        for folder in sorted(split.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-    }
-    if not classes or not all(classes.values()):
-        empty = [name for name, files in classes.items() if not files]
-        raise ValueError(
-            f"Expected one or more class folders with images in {split}. Received: "
-            f"{len(classes)} class folders, of which empty: {empty}. Add images or remove them."
-        )
-    return classes

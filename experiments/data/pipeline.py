@@ -1,11 +1,9 @@
 """Minibatches for Keras: a sampler's indices, a split's images, and their augmentation."""
 
-from collections.abc import Callable
-
 import keras
 import numpy as np
 
-from experiments.data.augmentation import Augmentation
+from experiments.data.augmentation import EVERYTHING, Augmentation
 from experiments.data.sampling import AUGMENTATION, Iid, Structured, generator
 from experiments.data.splits import Split
 
@@ -23,6 +21,8 @@ class Minibatches(keras.utils.PyDataset):
         augmentation: what is done to the images.
         total_steps: steps of the whole run.
         first_step: step to start at.
+        part: of the examples of each step, the ones to give; the others are neither read nor
+            decoded. All parts together are the whole, augmentation included.
         **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of `keras.utils.PyDataset`.
 
     Raises:
@@ -33,10 +33,11 @@ class Minibatches(keras.utils.PyDataset):
         self,
         split: Split,
         sampler: Iid | Structured,
-        augmentation: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
+        augmentation: Augmentation | None = None,
         *,
         total_steps: int,
         first_step: int = 0,
+        part: slice = EVERYTHING,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -50,6 +51,7 @@ class Minibatches(keras.utils.PyDataset):
         self.augmentation = augmentation or Augmentation()
         self.total_steps = total_steps
         self.first_step = first_step
+        self.part = part
 
     def __len__(self) -> int:
         return self.total_steps - self.first_step
@@ -65,7 +67,9 @@ class Minibatches(keras.utils.PyDataset):
                 f"Expected an index between 0 and {len(self) - 1}. Received: index={index}."
             )
         step = self.first_step + index
-        examples = self.sampler(step)
+        everything = self.sampler(step)
+        examples = everything[self.part]
         rng = generator(self.sampler.seed, AUGMENTATION, step)
-        images = self.augmentation(self.split.images(examples), rng)
+        images = self.split.images(examples)
+        images = self.augmentation(images, rng, self.part, len(everything))
         return images, self.split.labels[examples].astype(np.int32)

@@ -158,14 +158,9 @@ class Structured:
                 "Expected labels to be a vector of whole numbers, one an example. Received: labels "
                 f"of shape {labels.shape} and type {labels.dtype}."
             )
-        classes, counts = np.unique(labels, return_counts=True)
-        if counts.min() < self.images_per_label:
-            few = counts.argmin()
-            raise ValueError(
-                f"Expected at least images_per_label={self.images_per_label} images of every "
-                f"class. Received: {counts[few]} of class {classes[few]}. "
-                "Lower images_per_label, or leave small classes out."
-            )
+        if lacking := shortage(labels, self.images_per_label):
+            raise ValueError(f"{lacking} Lower images_per_label, or leave small classes out.")
+        _, counts = np.unique(labels, return_counts=True)
         object.__setattr__(self, "_by_class", np.argsort(labels, kind="stable"))
         object.__setattr__(self, "_starts", np.cumsum(counts) - counts)
         object.__setattr__(self, "_counts", counts)
@@ -185,6 +180,23 @@ class Structured:
             images = images.swapaxes(1, 2)
         images = images.reshape(-1)
         return rng.permutation(images) if self.arrangement == "shuffled" else images
+
+
+def shortage(labels: np.ndarray, images_per_label: int) -> str | None:
+    """Returns in words which class has too few images for structured minibatches, or `None`.
+
+    Args:
+        labels: label of every example; classes without any are not drawn and lack nothing.
+        images_per_label: distinct images that a draw of a class takes.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() >= images_per_label:
+        return None
+    few = counts.argmin()
+    return (
+        f"Expected at least images_per_label={images_per_label} images of every class. Received: "
+        f"{counts[few]} of class {classes[few]}."
+    )
 
 
 def _distinct(rng, counts, number):

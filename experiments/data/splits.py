@@ -16,13 +16,15 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
 
+SPLITS = ("train", "validation")
 SMALL = 64 * 64
 """Images of up to this many pixels are stored decoded."""
 
@@ -99,6 +101,7 @@ class Source:
         image_shape: `(height, width, channels)`.
         train: images to train on.
         validation: images to evaluate on.
+        left_out: files and classes that are not in it, with the reason.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Source:
     image_shape: Shape
     train: Split
     validation: Split
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:
@@ -122,12 +126,14 @@ class Encoded:
         image_shape: `(height, width, channels)` that its images are brought to.
         train: records to train on.
         validation: records to evaluate on.
+        left_out: files and classes that are not in it, with the reason.
     """
 
     class_names: tuple[str, ...]
     image_shape: Shape
     train: Records
     validation: Records
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def read_image(file: str | Path | IO[bytes], shape: Shape) -> np.ndarray:
@@ -151,7 +157,7 @@ def read_image(file: str | Path | IO[bytes], shape: Shape) -> np.ndarray:
     try:
         with Image.open(file) as image:
             pixels = image.convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for some broken files
+    except Exception as error:  # of what broken files make Pillow raise there is no list
         raise ValueError(
             f"Expected an image that Pillow can read. Received: {file} ({error}). "
             "Repair or remove the file."
@@ -177,18 +183,45 @@ def stored(folder: Path, name: str, open_encoded: Callable[[], Encoded]) -> Sour
     """
     if not folder.is_dir():
         _store(folder, open_encoded())
-    description = json.loads((folder / "source.json").read_text())
-    shape = tuple(description["image_shape"])
-    encoded = None if _small(shape) else open_encoded()
-    splits = {}
-    for split in ("train", "validation"):
-        labels = np.load(folder / f"{split}_labels.npy")
-        if encoded is None:
-            images = np.load(folder / f"{split}_images.npy", mmap_mode="r")
-            splits[split] = DecodedSplit(labels, images)
-        else:
-            splits[split] = EncodedSplit(labels, getattr(encoded, split), shape)
-    return Source(name, tuple(description["class_names"]), shape, **splits)
+    with _named_if_damaged(folder):
+        description = json.loads((folder / "source.json").read_text())
+        names, shape = tuple(description["class_names"]), tuple(description["image_shape"])
+        labels = {split: np.load(folder / f"{split}_labels.npy") for split in SPLITS}
+        if _small(shape):
+            splits = {
+                split: DecodedSplit(
+                    labels[split], np.load(folder / f"{split}_images.npy", mmap_mode="r")
+                )
+                for split in SPLITS
+            }
+            for split in splits.values():
+                if split.array.shape != (len(split), *shape) or split.array.dtype != np.uint8:
+                    raise ValueError(f"images of shape {split.array.shape} for {len(split)} labels")
+    if not _small(shape):
+        encoded = open_encoded()
+        splits = {
+            split: EncodedSplit(labels[split], getattr(encoded, split), shape) for split in SPLITS
+        }
+    return Source(name, names, shape, **splits, left_out=description.get("left_out", {}))
+
+
+@contextmanager
+def _named_if_damaged(folder):
+    try:
+        yield
+    except Exception as error:  # of json, of numpy's headers, of maps of files that are too short
+        raise ValueError(
+            f"Expected {folder} to be a whole copy of a data set. Received: {error}. Remove the "
+            "folder: the copy is made again from the data set."
+        ) from error
+
+
+def left_out_of(folder: Path) -> dict[str, str] | None:
+    """Returns what is left out of a copy, with the reasons; `None` if there is no copy yet."""
+    if not folder.is_dir():
+        return None
+    with _named_if_damaged(folder):
+        return json.loads((folder / "source.json").read_text())["left_out"]
 
 
 def _small(shape):
@@ -200,9 +233,13 @@ def _store(folder, encoded):
     with tempfile.TemporaryDirectory(prefix="incomplete-", dir=folder.parent) as made:
         complete = Path(made) / folder.name
         complete.mkdir()
-        for split in ("train", "validation"):
+        for split in SPLITS:
             _store_split(complete / split, getattr(encoded, split), encoded.image_shape)
-        description = {"class_names": encoded.class_names, "image_shape": encoded.image_shape}
+        description = {
+            "class_names": encoded.class_names,
+            "image_shape": encoded.image_shape,
+            "left_out": encoded.left_out,
+        }
         (complete / "source.json").write_text(json.dumps(description))
         try:
             complete.rename(folder)

@@ -6,7 +6,10 @@ structure of minibatches, the bounds of r and d, and alpha.
 """
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
+
+from experiments.grid.normalizations import UNBOUNDED, Bounds, Normalization
 
 
 @dataclass(frozen=True)
@@ -15,30 +18,25 @@ class Arm:
 
     Attributes:
         name: as in run ids and in `results/paper.csv`.
-        normalization: "bn", "brn", "gn" or "constants", as `models.normalization` takes it.
-        group: examples normalized together, 32 for a worker's whole minibatch.
+        normalization: how its network normalizes.
         sampling: "iid", or one of `sampling.ARRANGEMENTS` for class-structured minibatches:
             "adjacent", "apart" (halves) or "shuffled" over the step's minibatches.
         section, figure: where in the paper; "" and `None` for arms that are not in it.
         label: name in legends.
         minibatch_statistics: whether to evaluate with minibatch statistics on structured
             validation minibatches, too.
-        bounds: of r and d, as `models.normalization` takes them: "paper", "<r_max>/<d_max>" or
-            "none after <fraction>".
         changes: settings of the protocol that this arm changes: name -> value.
-        measurements: what `inference.Measurements` measures in addition: "norms" of weights and
-            activations, and "statistics" along the run, "minibatches" at its end.
+        measurements: what studies measure in addition, as their instruments call it:
+            "norms", "statistics" and "minibatches" of `studies.inference`.
     """
 
     name: str
-    normalization: str
-    group: int
+    normalization: Normalization
     sampling: str
     section: str
     figure: int | None
     label: str
     minibatch_statistics: bool = False
-    bounds: str = "paper"
     changes: dict = field(default_factory=dict, hash=False)
     measurements: tuple[str, ...] = ()
 
@@ -59,14 +57,16 @@ class Study:
     seeds: tuple[int, ...]
 
 
+_bn, _brn = (functools.partial(Normalization, kind) for kind in ("bn", "brn"))
+
 PAPER = (
-    Arm("bn-32", "bn", 32, "iid", "4.1", 1, "BN, i.i.d. minibatches of 32"),
-    Arm("brn-32", "brn", 32, "iid", "4.1", 1, "BRN, i.i.d. minibatches of 32"),
-    Arm("bn-4", "bn", 4, "iid", "4.2", 2, "BN, microbatches of 4"),
-    Arm("brn-4", "brn", 4, "iid", "4.2", 2, "BRN, microbatches of 4"),
-    Arm("bn-noniid", "bn", 32, "adjacent", "4.3", 3, "BN, non-i.i.d.", minibatch_statistics=True),
-    Arm("bn-halves", "bn", 16, "apart", "4.3", 3, "BN, non-i.i.d., normalized in halves"),
-    Arm("brn-noniid", "brn", 32, "adjacent", "4.3", 3, "BRN, non-i.i.d."),
+    Arm("bn-32", _bn(32), "iid", "4.1", 1, "BN, i.i.d. minibatches of 32"),
+    Arm("brn-32", _brn(32), "iid", "4.1", 1, "BRN, i.i.d. minibatches of 32"),
+    Arm("bn-4", _bn(4), "iid", "4.2", 2, "BN, microbatches of 4"),
+    Arm("brn-4", _brn(4), "iid", "4.2", 2, "BRN, microbatches of 4"),
+    Arm("bn-noniid", _bn(32), "adjacent", "4.3", 3, "BN, non-i.i.d.", minibatch_statistics=True),
+    Arm("bn-halves", _bn(16), "apart", "4.3", 3, "BN, non-i.i.d., normalized in halves"),
+    Arm("brn-noniid", _brn(32), "adjacent", "4.3", 3, "BRN, non-i.i.d."),
 )
 """The training runs of the paper; one of them is evaluated in three ways."""
 
@@ -154,11 +154,19 @@ STRONGLY_STRUCTURED = tuple(
 """The non-i.i.d. arms with few labels and many images of each: here halves hold all labels."""
 
 
-def _other(name, base, label, **changes):
-    """An arm of no figure of the paper: `base` with other attributes."""
+def _other(name, base, label, changes=(), measurements=(), **normalization):
+    """An arm of no figure of the paper: `base`, but for these settings and its normalization's."""
     base = {arm.name: arm for arm in (*PAPER, *CONTROLS)}[base]
     return dataclasses.replace(
-        base, name=name, label=label, section="", figure=None, minibatch_statistics=False, **changes
+        base,
+        name=name,
+        label=label,
+        section="",
+        figure=None,
+        minibatch_statistics=False,
+        normalization=dataclasses.replace(base.normalization, **normalization),
+        changes=dict(changes),
+        measurements=measurements,
     )
 
 
@@ -169,7 +177,7 @@ GROUP_SIZES = (
         for size in (2, 8, 16)
         for kind in ("bn", "brn")
     ),
-    _other("gn", "bn-32", "group normalization", normalization="gn"),
+    _other("gn", "bn-32", "group normalization", kind="gn"),
 )
 """Group normalization normalizes each example by itself: the size of a group of examples is
 nothing to it."""
@@ -186,10 +194,19 @@ DEGREES = (
 
 BOUNDS = (
     _BY_NAME["brn-4"],
-    _other("brn-4-full", "brn-4", "BRN, 4, bounds 3 and 5 from the start", bounds="3/5"),
-    _other("brn-4-narrow", "brn-4", "BRN, 4, bounds 1.5 and 0.5", bounds="1.5/0.5"),
-    _other("brn-4-unclipped", "brn-4", "BRN, 4, unclipped", bounds="inf/inf"),
+    _other("brn-4-full", "brn-4", "BRN, 4, bounds 3 and 5 from the start", bounds=Bounds(3, 5)),
+    _other("brn-4-narrow", "brn-4", "BRN, 4, bounds 1.5 and 0.5", bounds=Bounds(1.5, 0.5)),
+    _other("brn-4-unclipped", "brn-4", "BRN, 4, unclipped", bounds=UNBOUNDED),
 )
+
+
+def synchronized() -> Arm:
+    """Returns the arm of batch normalization over all examples of a step, i.i.d. minibatches.
+
+    What other engines call synchronized batch normalization: what one may have meant who says
+    that several devices normalize "as one would".
+    """
+    return _other("bn-synchronized", "bn-32", "BN, synchronized over the workers", group=None)
 
 
 def fast(learning_rate: float) -> tuple[Arm, ...]:
@@ -201,7 +218,7 @@ def fast(learning_rate: float) -> tuple[Arm, ...]:
             "brn-32-fast-full",
             "brn-32",
             "BRN, 32, high learning rate, bounds 3 and 5 from the start",
-            bounds="3/5",
+            bounds=Bounds(3, 5),
             changes=changes,
         ),
     )
@@ -248,12 +265,12 @@ def test_time(learning_rate: float) -> tuple[Arm, ...]:
                 "brn-32",
                 f"{label}{words}",
                 ("norms",),
-                normalization=kind,
+                kind=kind,
                 bounds=bounds,
             )
             for ending, words, bounds in (
-                ("", " after a tenth of the run", "none after 0.1"),
-                ("-cold", " from the first step", "inf/inf"),
+                ("", " after a tenth of the run", Bounds(none_after=0.1)),
+                ("-cold", " from the first step", UNBOUNDED),
             )
             for name, kind, label in (
                 ("constants", "constants", "averages as constants"),

@@ -5,10 +5,13 @@ set, a network and how it is trained. A run is an arm in a protocol with a seed:
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from experiments.grid import toml
 from experiments.grid.arms import Arm
 from experiments.grid.protocols import MINIBATCH, PROTOCOLS, Protocol
+from experiments.grid.settings import nearest
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,7 @@ class Run:
             "scale": self.protocol.name,
             "arm": self.arm.name,
             "seed": self.seed,
-            "normalization": self.arm.normalization,
-            "bounds": self.arm.bounds,
-            "group": self.arm.group,
+            **self.arm.normalization.settings(),
             "sampling": self.arm.sampling,
             "minibatch_statistics": self.arm.minibatch_statistics,
             "minibatch_size": MINIBATCH,
@@ -47,16 +48,29 @@ class Run:
         }
 
 
-def protocol_named(name: str) -> Protocol:
-    """Returns the protocol of this name, or raises a `ValueError` that lists them."""
-    return _named("--protocol", name, {protocol.name: protocol for protocol in PROTOCOLS})
+def protocol_named(name: str, settings: Sequence[str] = ()) -> Protocol:
+    """Returns the protocol of this name, or of this file, which ends in `.toml`.
+
+    Args:
+        name: of a protocol, or a path.
+        settings: `name=value`, changes for a quick try.
+
+    Raises:
+        ValueError: for another name, a file that is no protocol, or a setting that cannot be.
+    """
+    if name.endswith(".toml"):
+        protocol = toml.read(name)
+    else:
+        builtin = {protocol.name: protocol for protocol in PROTOCOLS}
+        protocol = _named("--protocol", name, builtin)
+    return toml.with_settings(protocol, settings)
 
 
-def select_runs(protocol_name: str, arms=None, seeds=None, studies=None) -> list[Run]:
+def select_runs(protocol: str | Protocol, arms=None, seeds=None, studies=None) -> list[Run]:
     """Returns the runs of a protocol, study by study and arm by arm, each once.
 
     Args:
-        protocol_name: name of the protocol.
+        protocol: a protocol, or its name.
         arms: names of arms, all by default.
         seeds: seeds, those of the study by default.
         studies: names of studies, all by default.
@@ -64,7 +78,7 @@ def select_runs(protocol_name: str, arms=None, seeds=None, studies=None) -> list
     Raises:
         ValueError: for a name that is not in the grid, or a negative seed.
     """
-    chosen = protocol_named(protocol_name)
+    chosen = protocol_named(protocol) if isinstance(protocol, str) else protocol
     for seed in seeds or ():
         if seed < 0:
             raise ValueError(f"Expected seeds from 0 upwards. Received: --seeds {seed}")
@@ -84,5 +98,8 @@ def select_runs(protocol_name: str, arms=None, seeds=None, studies=None) -> list
 
 def _named(option, name, known):
     if name not in known:
-        raise ValueError(f"Expected {option} from {', '.join(known)}. Received: {option} {name}")
+        raise ValueError(
+            f"Expected {option} from {', '.join(known)}. Received: {option} {name}. "
+            f"{nearest(name, known)}"
+        )
     return known[name]

@@ -9,7 +9,7 @@ import files
 from experiments.grid.arms import PAPER, Arm
 from experiments.grid.runs import Run
 from experiments.records.measures import Measure, parse
-from experiments.records.store import Store
+from experiments.records.store import DamagedError, Store
 
 COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", *Measure._fields, "value")
 _MAIN_MEASURE = "validation_accuracy_percent"
@@ -17,7 +17,7 @@ STRUCTURE = {"labels_per_minibatch", "images_per_label", "test_labels_per_miniba
 """Settings that say how a class-structured minibatch is made."""
 
 
-def collect(store: Store, runs: list[Run]) -> tuple[int, list[str]]:
+def collect(store: Store, runs: list[Run]) -> tuple[int, dict[str, str]]:
     """Writes `<protocol>.csv` and `<protocol>.json` for runs of one protocol.
 
     The CSV has one row a measurement, taken apart into what was measured and where
@@ -30,14 +30,20 @@ def collect(store: Store, runs: list[Run]) -> tuple[int, list[str]]:
         runs: the runs of the grid that should be there.
 
     Returns:
-        The number of results found, and the ids of the runs without one.
-
-    Raises:
-        ValueError: if a result was made with another configuration than the grid's.
+        The number of results found, and the ids of the runs without one that can be used, with
+        what is wrong with it, or "" if there is none.
     """
-    results = {run.id: store.result(run) for run in runs}
-    missing = [name for name, result in results.items() if result is None]
-    found = [result for result in results.values() if result is not None]
+    found, missing = [], {}
+    for run in runs:
+        try:
+            result = store.result(run)
+        except DamagedError as error:
+            missing[run.id] = str(error)
+            continue
+        if result is None:
+            missing[run.id] = ""
+        else:
+            found.append(result)
     protocol = runs[0].protocol
     table = pd.DataFrame(_rows(found), columns=COLUMNS)
     files.write_csv(store.root / f"{protocol.name}.csv", table)
@@ -71,7 +77,8 @@ def _manifest(protocol, runs, results, missing):
         "arms": [describe_arm(run) for run in {run.arm.name: run for run in runs}.values()],
         "studies": list(_studies(protocol, runs)),
         "runs": [{"run": run.id, "arm": run.arm.name, "seed": run.seed} for run in runs],
-        "missing": missing,
+        "missing": list(missing),
+        "damaged": [run_id for run_id, damage in missing.items() if damage],
         "environment": environments,
         "core_hours": round(sum(map(core_hours, results)), 3),
     }
@@ -86,11 +93,12 @@ def describe_arm(run: Run) -> dict:
     this one repeats, each `None` if there is none.
     """
     arm, protocol = run.arm, run.effective_protocol
-    names = ("section", "figure", "label", "normalization", "group", "sampling", "bounds")
+    names = ("section", "figure", "label", "sampling")
     structured = arm.sampling != "iid"
     return {
         "arm": arm.name,
         **{name: getattr(arm, name) for name in names},
+        **arm.normalization.settings(),
         "labels": protocol.labels_per_minibatch if structured else None,
         "images": protocol.images_per_label if structured else None,
         "control": _control(arm, run.protocol.arms.values()),
@@ -103,14 +111,12 @@ def _control(arm: Arm, arms) -> str | None:
     """The arm that differs in nothing but that its minibatches are shuffled, and their groups."""
     if arm.sampling in ("iid", "shuffled"):
         return None
-    same = ("normalization", "bounds", "changes")
+
+    def kept(arm):
+        return arm.normalization.kind, arm.normalization.bounds, arm.changes
+
     return next(
-        (
-            other.name
-            for other in arms
-            if other.sampling == "shuffled"
-            and all(getattr(other, name) == getattr(arm, name) for name in same)
-        ),
+        (x.name for x in arms if x.sampling == "shuffled" and kept(x) == kept(arm)),
         None,
     )
 
@@ -119,7 +125,7 @@ def _counterpart(arm: Arm) -> str | None:
     """The paper's arm that an arm of one of its figures repeats, whatever its structure."""
     if not arm.changes.keys() <= STRUCTURE:
         return None
-    same = ("figure", "normalization", "group", "sampling", "bounds")
+    same = ("figure", "normalization", "sampling")
     return next(
         (p.name for p in PAPER if all(getattr(p, name) == getattr(arm, name) for name in same)),
         None,

@@ -4,13 +4,13 @@ import statistics
 from dataclasses import dataclass
 
 from experiments.grid.runs import Run
+from experiments.records.checks import STATUSES as ENDED
 from experiments.records.collect import core_hours
-from experiments.records.store import Store
+from experiments.records.store import DamagedError, Store
 
 FEW = 24
 """Up to so many runs are listed one by one without being asked."""
-ENDED = ("finished", "diverged")
-STATES = (*ENDED, "running", "interrupted", "to do")
+STATES = (*ENDED, "running", "interrupted", "damaged", "to do")
 
 
 @dataclass(frozen=True)
@@ -22,60 +22,62 @@ class Progress:
         step: of the result or of the last checkpoint.
         seconds: spent so far, as far as it is saved.
         core_hours: the same in hours times cores; 0 without a result, which says how many cores.
+        damage: of a damaged run, which file, what is wrong with it, and the way out.
     """
 
     state: str
     step: int
     seconds: float
     core_hours: float = 0.0
+    damage: str = ""
 
 
 def progress(store: Store, run: Run) -> Progress:
-    """Returns how far a run is.
+    """Returns how far a run is; reads, and writes nothing."""
+    try:
+        result = store.result(run)
+        if result is not None:
+            step, seconds = result["curve"][-1]["step"], result["wall_time_s"]
+            return Progress(result["status"], step, seconds, core_hours(result))
+        running = store.is_locked(run)
+        if running:  # whoever trains it has checked the arrays, and replaces them
+            notes = store.checkpoint_notes(run)
+        else:
+            notes, _ = store.checkpoint(run) or (None, None)
+    except DamagedError as error:
+        return Progress("damaged", 0, 0.0, damage=str(error))
+    state = "running" if running else "interrupted" if notes else "to do"
+    return Progress(state, *((notes["step"], notes["wall_time_s"]) if notes else (0, 0.0)))
 
-    Raises:
-        ValueError: if its result or checkpoint was made with another configuration.
-    """
-    result = store.result(run)
-    if result is not None:
-        step, seconds = result["curve"][-1]["step"], result["wall_time_s"]
-        return Progress(result["status"], step, seconds, core_hours(result))
-    lock = store.try_lock(run)
-    if lock is not None:
-        lock.release()
-    saved = store.checkpoint(run)
-    notes = saved[0] if saved else {"step": 0, "wall_time_s": 0.0}
-    state = "running" if lock is None else "interrupted" if saved else "to do"
-    return Progress(state, notes["step"], notes["wall_time_s"])
+
+def survey(store: Store, runs: list[Run]) -> dict[Run, Progress]:
+    """Returns how far each of the runs is."""
+    return {run: progress(store, run) for run in runs}
 
 
-def describe(store: Store, runs: list[Run], verbose: bool = False) -> str:
+def describe(states: dict[Run, Progress], verbose: bool = False) -> str:
     """Returns the status of runs of one protocol in words, a line a study.
 
     Args:
-        store: where results and checkpoints are.
-        runs: runs of the grid.
+        states: how far the runs are, as `survey` finds it.
         verbose: whether to list every run; `FEW` runs are listed anyway, and those under way.
     """
+    runs = list(states)
     protocol = runs[0].protocol
-    states = {run: progress(store, run) for run in runs}
     listed = [
         run
         for run, at in states.items()
-        if verbose or len(runs) <= FEW or at.state in ("running", "interrupted", "diverged")
+        if verbose or len(runs) <= FEW or at.state not in ("finished", "to do")
     ]
     lines = [f"  {run.id:44} {_describe_run(run, states[run])}" for run in listed]
     if len(listed) < len(runs):
         lines += _studies(protocol, states)
-    return "\n".join([*lines, *_summary(protocol, states)])
-
-
-def summary(store: Store, runs: list[Run]) -> list[str]:
-    """Returns how many of the runs of one protocol have ended, and what they and the rest cost."""
-    return list(_summary(runs[0].protocol, {run: progress(store, run) for run in runs}))
+    return "\n".join([*lines, summary(states)])
 
 
 def _describe_run(run, at):
+    if at.damage:
+        return f"{at.state}: {at.damage}"
     if at.state in ENDED or not at.step:
         return at.state
     return f"{at.state}, checkpoint at step {at.step} of {run.protocol.steps}"
@@ -94,12 +96,16 @@ def _studies(protocol, states):
 def _count(found):
     counts = {state: sum(at.state == state for at in found) for state in STATES}
     ended = sum(counts[state] for state in ENDED)
-    under_way = [f"{counts[state]} {state}" for state in STATES[1:4] if counts[state]]
+    under_way = [f"{counts[state]} {state}" for state in STATES[1:-1] if counts[state]]
     return ", ".join([f"{ended:3} of {len(found):3} have ended", *under_way])
 
 
-def _summary(protocol, states):
-    every = list(states.values())
+def summary(states: dict[Run, Progress]) -> str:
+    """Returns how many of the runs of one protocol have ended, and what they and the rest cost."""
+    return "\n".join(_summary(next(iter(states)).protocol, list(states.values())))
+
+
+def _summary(protocol, every):
     ended = [at for at in every if at.state in ENDED]
     spent = sum(at.core_hours for at in ended)
     yield (
@@ -107,6 +113,9 @@ def _summary(protocol, states):
         + (f", {sum(at.state == 'diverged' for at in ended)} of them diverged" if ended else "")
         + f"; {spent:.2f} core-hours spent on them."
     )
+    damaged = sum(at.state == "damaged" for at in every)
+    if damaged:
+        yield f"{damaged} of the others cannot be read: `status` names the files and the way out."
     left = sum(protocol.steps - at.step for at in every if at.state not in ENDED)
     if left and ended:
         hours = left * statistics.median(at.seconds / at.step for at in ended) / 3600

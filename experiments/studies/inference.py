@@ -14,6 +14,8 @@ from experiments.data.augmentation import scale as scaled
 from experiments.data.sampling import CORRUPTION, generator
 from experiments.grid.protocols import MINIBATCH
 from experiments.training import evaluation, models
+from experiments.training.instruments import Instrument, Moment
+from experiments.training.layers import GroupStatistics
 
 ALPHAS = (0.3, 0.1, 0.03, 0.01, 0.003)
 """Of the running averages that are kept beside the layers' own."""
@@ -57,7 +59,7 @@ _STRONGEST = ("brightness_1", "contrast_0.125", "noise_1")
 _EVALUATED = 512  # images a call
 
 
-class Measurements:
+class Measurements(Instrument):
     """Measures the runs of one trainer.
 
     Args:
@@ -81,7 +83,9 @@ class Measurements:
         # The same forward pass as in training; alpha = 1 gives the minibatch's own statistics.
         self._own = evaluation.state_function(network())
         self._infer = evaluation.logits_function(whole, training=False)
-        groups = network(kind="groups")
+        groups = models.of_arm(
+            arm, protocol, source, normalize=lambda: GroupStatistics(protocol.epsilon)
+        )
         self._group_variables = len(groups.non_trainable_variables)
         self._grouped = evaluation.logits_function(groups, training=False)
         self.reset()
@@ -93,7 +97,7 @@ class Measurements:
         self._before = self._kept()
         self.averages = [value.copy() for _ in ALPHAS for pair in self._before for value in pair]
 
-    def after_step(self) -> None:
+    def after_step(self, logs) -> None:
         """Moves the running averages by the statistics of the step's minibatch.
 
         The layers' own averages say what these were: `statistic = old + (new - old) / alpha`.
@@ -108,9 +112,20 @@ class Measurements:
                 self.averages[i] += rate * (statistic - self.averages[i])
         self._before = now
 
-    def restore(self, averages: list[np.ndarray]) -> None:
+    def measure(self, moment: Moment) -> dict[str, float]:
+        """Returns what is measured along the run, and at its end that too."""
+        found = self.along(moment.weights, moment.number)
+        if moment.last:
+            found |= self.at_the_end(moment.weights, moment.run.seed)
+        return found
+
+    def state(self) -> dict[str, list]:
+        """Returns the running averages, for a checkpoint."""
+        return {"measurements": self.averages}
+
+    def restore(self, state: dict[str, list]) -> None:
         """Goes back to a checkpoint; the model's variables must have been restored before."""
-        self.averages = [np.array(value) for value in averages]
+        self.averages = [np.array(value) for value in state["measurements"]]
         self._before = self._kept()
 
     def _kept(self):

@@ -13,6 +13,7 @@ from brn.compilation import compiled
 from experiments.data.augmentation import scale
 from experiments.data.sampling import Structured
 from experiments.data.splits import Split
+from experiments.training.group import ALONE, Alone
 
 CHUNK = 500
 """Images a call of the model, unless it is said otherwise."""
@@ -57,7 +58,12 @@ def _compiled(call):
 
 
 def accuracy_percent(
-    logits, weights: Weights, split: Split, indices: np.ndarray, chunk: int = CHUNK
+    logits,
+    weights: Weights,
+    split: Split,
+    indices: np.ndarray,
+    chunk: int = CHUNK,
+    group: Alone = ALONE,
 ) -> float:
     """Returns how many of the images of `indices` get their label, in percent.
 
@@ -67,13 +73,15 @@ def accuracy_percent(
         split: where images and labels come from.
         indices: which images, in this order.
         chunk: images at a time.
+        group: the processes that share the work.
     """
     correct = 0
-    for start in range(0, len(indices), chunk):
+    for start in range(group.rank * chunk, len(indices), group.size * chunk):
+        group.moved()
         some = indices[start : start + chunk]
         predicted = logits(weights, scale(split.images(some))).argmax(axis=-1)
         correct += int((predicted == split.labels[some]).sum())
-    return 100.0 * correct / len(indices)
+    return 100.0 * sum(group.everyone(correct)) / len(indices)
 
 
 def clipped_percent(probe: brn.Probe, images: np.ndarray) -> dict[str, float]:

@@ -6,6 +6,7 @@ of as many normalization layers as one likes, most of them on one position;
 `inception_v3` is the paper's network, for images of 75 pixels and more, 299 in the paper.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -13,97 +14,68 @@ import keras
 from keras import layers
 
 import brn
-from experiments.training.layers import AveragesAsConstants, GroupStatistics
+from experiments.grid.normalizations import Bounds, Normalization
+from experiments.grid.settings import NETWORKS
+from experiments.training.layers import AveragesAsConstants
 
-NETWORKS = ("inception_small", "deep", "inception_v3")
 BRANCH = 4
 """Convolutions of the long branch of a module of `deep`."""
 
 
-_NONE_AFTER, _HUGE = "none after ", 1e9  # schedules move between finite numbers
+_HUGE = 1e9  # schedules move between finite numbers
 
 
 def normalization(
-    kind: str, group: int, total_steps: int, alpha: float, epsilon: float, bounds: str = "paper"
+    settings: Normalization, total_steps: int, alpha: float, epsilon: float
 ) -> Callable[[], keras.layers.Layer]:
     """Returns what makes the normalization layers of a network.
 
     Args:
-        kind: "bn", batch normalization; "brn", Batch Renormalization; "gn", group normalization
-            (Wu & He 2018) with 8 groups of channels; "constants" and "groups", the two of
-            `test_time_layers`.
-        group: examples normalized together; nothing to "gn" and "groups".
+        settings: how it normalizes; "gn" has 8 groups of channels.
         total_steps: length of the run, in training steps.
         alpha: how far the moving statistics move in a step; 1 - `momentum`.
         epsilon: added to the variance.
-        bounds: of r and d, for "brn": "paper", the paper's ramps scaled to the run's length;
-            two numbers "<r_max>/<d_max>" from the first step, "inf/inf" for none; or
-            "none after <fraction>" of the run, and batch normalization before.
-
-    Raises:
-        ValueError: for another kind, or other bounds.
     """
-    if kind == "gn":
+    if settings.kind == "gn":
         return lambda: keras.layers.GroupNormalization(8, epsilon=epsilon, scale=False)
-    if kind == "groups":
-        return lambda: GroupStatistics(epsilon)
-    settings = {
-        "momentum": 1 - alpha,
-        "epsilon": epsilon,
-        "scale": False,
-        "microbatch_size": group,
-    }
-    if kind == "bn":
-        return lambda: brn.BatchNormalization(**settings)
-    layer = {"brn": brn.BatchRenormalization, "constants": AveragesAsConstants}.get(kind)
-    if layer:
-        r_max, d_max = _bounds(bounds, total_steps)
-        return lambda: layer(r_max=r_max, d_max=d_max, **settings)
-    raise ValueError(
-        "Expected a normalization 'bn', 'brn', 'gn', 'constants' or 'groups'. "
-        f"Received: kind={kind!r}"
-    )
+    shared = {"momentum": 1 - alpha, "epsilon": epsilon, "scale": False}
+    if settings.group is None:
+        shared["synchronized"] = True
+    else:
+        shared["microbatch_size"] = settings.group
+    if settings.kind == "bn":
+        return lambda: brn.BatchNormalization(**shared)
+    layer = {"brn": brn.BatchRenormalization, "constants": AveragesAsConstants}[settings.kind]
+    r_max, d_max = schedules(settings.bounds, total_steps)
+    return lambda: layer(r_max=r_max, d_max=d_max, **shared)
 
 
-def _bounds(bounds, total_steps):
-    if bounds == "paper":
+def schedules(bounds: Bounds, total_steps: int) -> tuple:
+    """Returns `r_max` and `d_max` as the layers take them."""
+    if bounds.none_after is not None:
+        step = round(bounds.none_after * total_steps)
+        return tuple(brn.schedules.Ramp(least, _HUGE, step, step) for least in (1, 0))
+    if bounds.r_max is None:
         return brn.paper_clipping(total_steps)
-    try:
-        if bounds.startswith(_NONE_AFTER):
-            step = round(float(bounds.removeprefix(_NONE_AFTER)) * total_steps)
-            return brn.schedules.Ramp(1, _HUGE, step, step), brn.schedules.Ramp(
-                0, _HUGE, step, step
-            )
-        r_max, d_max = map(float, bounds.split("/"))
-    except ValueError:
-        raise ValueError(
-            "Expected bounds 'paper', '<r_max>/<d_max>', such as '3/5', or 'none after "
-            f"<fraction>'. Received: {bounds=}"
-        ) from None
-    return r_max, d_max
+    return bounds.r_max, bounds.d_max
 
 
-def of_arm(arm, protocol, source, *, kind=None, group=None, alpha=None) -> keras.Model:
+def of_arm(arm, protocol, source, normalize=None, **changes) -> keras.Model:
     """Builds the network of an arm in a protocol, with new weights.
 
     Args:
         arm, protocol: an `arms.Arm` and a `protocols.Protocol`.
         source: the protocol's data, a `splits.Source`.
-        kind, group, alpha: of the normalization, instead of the arm's and the protocol's.
+        normalize: makes a normalization layer, instead of the arm's.
+        **changes: in the arm's `Normalization`, and `alpha` instead of the protocol's.
     """
-    normalize = normalization(
-        kind or arm.normalization,
-        group or arm.group,
-        protocol.steps,
-        protocol.alpha if alpha is None else alpha,
-        protocol.epsilon,
-        arm.bounds,
-    )
+    alpha = changes.pop("alpha", protocol.alpha)
+    settings = dataclasses.replace(arm.normalization, **changes)
     return build(
         protocol.network,
         source.image_shape,
         source.classes,
-        normalize,
+        normalize or normalization(settings, protocol.steps, alpha, protocol.epsilon),
         protocol.width,
         protocol.modules,
         protocol.stem_stride,

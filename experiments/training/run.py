@@ -1,13 +1,13 @@
 """One run: train, average the weights, evaluate, checkpoint, resume, write the result once."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
-import brn
 from brn.compilation import compiled
 from experiments.data.augmentation import Augmentation
 from experiments.data.pipeline import Minibatches
@@ -16,17 +16,23 @@ from experiments.data.splits import Source
 from experiments.grid.arms import Arm
 from experiments.grid.protocols import MINIBATCH, Protocol
 from experiments.grid.runs import Run
-from experiments.records.store import Store
-from experiments.studies import inference
-from experiments.training import evaluation, models
+from experiments.records.store import Store, damaged_checkpoint
+from experiments.training import models
 from experiments.training.environment import environment
+from experiments.training.group import ALONE
+from experiments.training.instruments import Accuracy, Clipping, Instrument, Losses, Moment
 
-SPIKE_WINDOW = 50
-SPIKE_HEIGHT = 0.5
-"""A step is a spike if its loss is that much above the mean of the steps in the window before."""
+Progress = Callable[[Run, int], bool | None]
+"""Is told that a run has reached a step; returns whether the run should stop there for now."""
 
-Progress = Callable[[Run, int], None]
-"""Is told that a run has reached a step."""
+Look = Callable[[Run, list[dict]], None]
+"""Is shown the curve of a run."""
+
+CHECKPOINT_MINUTES = 10.0
+"""Between evaluations a checkpoint is written when the last one is that old."""
+
+Instruments = Callable[["Trainer"], list[Instrument]]
+"""Makes a trainer's instruments."""
 
 
 class Trainer:
@@ -39,12 +45,35 @@ class Trainer:
         protocol: the protocol.
         arm: the arm.
         source: the protocol's data.
+        more: makes instruments beside those of every run.
+        devices: those of a group of processes, a `devices.Devices`; `None` for one process.
     """
 
-    def __init__(self, protocol: Protocol, arm: Arm, source: Source):
+    def __init__(
+        self,
+        protocol: Protocol,
+        arm: Arm,
+        source: Source,
+        more: Instruments = lambda trainer: [],
+        devices=None,
+    ):
+        self.devices, self.group = devices, devices.group if devices else ALONE
         protocol = Run(protocol, arm, seed=0).effective_protocol  # with what the arm changes in it
         self.protocol, self.arm, self.source = protocol, arm, source
-        self.model = self._network()
+        keras.utils.set_random_seed(0)  # a seed of a run comes later; processes must agree now
+        with self._scope():
+            self.model = self._compiled()
+        self._new_optimizer = _values(self.model.optimizer.variables)
+        self.instruments = [Losses(), Accuracy(self)]
+        if arm.normalization.kind == "brn":
+            self.instruments.append(Clipping(self))
+        self.instruments += more(self)
+
+    def _compiled(self):
+        protocol, model = self.protocol, self.network()
+        # Statistics over all devices are the backend's to reduce, in a step over all examples.
+        if self.devices and self.arm.normalization.group is not None:
+            model = self.devices.shared(model, MINIBATCH)
         decay = keras.optimizers.schedules.ExponentialDecay(
             protocol.learning_rate, protocol.steps, protocol.learning_rate_decay
         )
@@ -54,7 +83,7 @@ class Trainer:
             momentum=protocol.rms_momentum,
             epsilon=protocol.rms_epsilon,
         )
-        self.model.compile(
+        model.compile(
             optimizer,
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             jit_compile=keras.config.backend() == "jax",
@@ -63,69 +92,59 @@ class Trainer:
                 LastMinibatch(keras.metrics.sparse_categorical_accuracy, name="last_accuracy"),
             ],
         )
-        optimizer.build(self.model.trainable_variables)
-        self._new_optimizer = _values(optimizer.variables)
-        self._evaluations = self._prepare_evaluations()
-        self.measurements = inference.Measurements(self) if arm.measurements else None
+        optimizer.build(model.trainable_variables)
+        return model
 
-    def _network(self, **normalization):
-        return models.of_arm(self.arm, self.protocol, self.source, **normalization)
+    def _scope(self):
+        return self.devices.distribution.scope() if self.devices else contextlib.nullcontext()
 
-    def _prepare_evaluations(self):
-        """Returns measure -> (logits function, split, indices, images at a time)."""
-        protocol, source = self.protocol, self.source
-        infer = evaluation.logits_function(self.model, training=False)
-        evaluations = {}
-        for name, split in (("validation", source.validation), ("training", source.train)):
-            indices = evaluation.sample_indices(len(split), protocol.evaluation_images)
-            evaluations[f"{name}_accuracy_percent"] = (infer, split, indices, evaluation.CHUNK)
-        if self.arm.minibatch_statistics:
-            structure = (protocol.test_labels_per_minibatch, protocol.images_per_label)
-            size = math.prod(structure)
-            by_minibatch = self._network(group=size)
-            evaluations["minibatch_statistics_accuracy_percent"] = (
-                evaluation.logits_function(by_minibatch, training=True),
-                source.validation,
-                evaluation.structured_indices(
-                    source.validation, *structure, protocol.evaluation_images
-                ),
-                size * max(evaluation.CHUNK // size, 1),  # no minibatch is cut
-            )
-        return evaluations
+    def network(self, **changes) -> keras.Model:
+        """Builds the arm's network anew; `changes` are those of `models.of_arm`."""
+        return models.of_arm(self.arm, self.protocol, self.source, **changes)
 
-    def evaluate(self, weights: evaluation.Weights) -> dict[str, float]:
-        """Returns the accuracy of these weights in percent, by measure."""
-        return {
-            measure: evaluation.accuracy_percent(logits, weights, *where)
-            for measure, (logits, *where) in self._evaluations.items()
-        }
-
-    def run(self, seed: int, store: Store, progress: Progress = lambda run, step: None) -> dict:
+    def run(
+        self,
+        seed: int,
+        store: Store,
+        progress: Progress = lambda run, step: None,
+        checkpoint_minutes: float = CHECKPOINT_MINUTES,
+        look: Look = lambda run, curve: None,
+    ) -> dict | None:
         """Trains one seed, from its checkpoint if it has one, and writes its result.
 
         Args:
             seed: initial weights, order of the data and augmentation follow from it; they are the
                 same in every arm.
             store: where checkpoints and the result go.
-            progress: is told of every step.
+            progress: is told of every step, and may stop the run there, with a checkpoint.
+            checkpoint_minutes: how old a checkpoint gets before the next; there is one at every
+                evaluation anyway.
+            look: is shown the curve after each evaluation.
 
         Returns:
-            The result, as written.
+            The result, as written; `None` if the run was stopped.
+
+        Raises:
+            DamagedError: if there is a checkpoint that cannot be used.
         """
         run = Run(self.protocol, self.arm, seed)
         self._reset(seed)
-        course = _Course(self, run, store, progress)
+        course = _Course(self, run, store, progress, checkpoint_minutes, look)
         course.resume()
         minibatches = self.minibatches(seed, course.step)
         if course.step < self.protocol.steps and not course.diverged:
-            self.model.fit(minibatches, shuffle=False, verbose=0, callbacks=[course])
+            with self._scope(), self.group.together():
+                self.model.fit(minibatches, shuffle=False, verbose=0, callbacks=[course])
+        if course.stopped:
+            return None
         result = course.result()
         store.write_result(run, result)
         return result
 
     def minibatches(self, seed: int, first_step: int = 0) -> Minibatches:
-        """Returns the training data of a seed from a step on."""
-        protocol = self.protocol
+        """Returns the training data of a seed from a step on: what of it this process trains."""
+        protocol, group = self.protocol, self.group
+        share = protocol.workers * MINIBATCH // group.size
         return Minibatches(
             self.source.train,
             sampler(protocol, self.arm, self.source, seed),
@@ -134,11 +153,12 @@ class Trainer:
             ),
             total_steps=protocol.steps,
             first_step=first_step,
+            part=slice(group.rank * share, (group.rank + 1) * share),
         )
 
     def _reset(self, seed):
         keras.utils.set_random_seed(seed)
-        _assign(self.model.variables, _values(self._network().variables))
+        _assign(self.model.variables, _values(self.network().variables))
         _assign(self.model.optimizer.variables, self._new_optimizer)
 
 
@@ -159,61 +179,55 @@ def sampler(protocol: Protocol, arm: Arm, source: Source, seed: int) -> Iid | St
 class _Course(keras.callbacks.Callback):
     """The course of one run: moves the averages, evaluates, keeps the curve and checkpoints."""
 
-    def __init__(self, trainer, run, store, progress):
+    def __init__(self, trainer, run, store, progress, checkpoint_minutes, look):
         super().__init__()
+        self._look = look
         self._trainer, self._run, self._store, self._progress = trainer, run, store, progress
-        self.step, self.curve, self.diverged = 0, [], False
-        self._average = _Average(trainer.model, run.protocol.averaging)
-        self._since_evaluation, self._spikes = [], Spikes()
-        self._probe = brn.Probe(trainer.model) if trainer.arm.normalization == "brn" else None
-        self._measurements = trainer.measurements
-        if self._measurements:
-            self._measurements.reset()
+        self._checkpoint_seconds = 60 * checkpoint_minutes
+        self.step, self.curve, self.diverged, self.stopped = 0, [], False, False
+        self._average = _Average(trainer, run.protocol.averaging)
+        for instrument in trainer.instruments:
+            instrument.reset()
         self._before, self._started = 0.0, time.perf_counter()
+        self._saved = self._started
         # Now, and not at the end: by then the repository may have moved on.
         self._environments = [environment()]
+        if trainer.devices:
+            self._environments[0] |= trainer.devices.described()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._trainer.group.moved(self.step + 1)
 
     def on_train_batch_end(self, batch, logs=None):
         model = self.model  # on JAX, asking for it brings the variables up to date
         self.step += 1
-        self._since_evaluation.append((float(logs["last_loss"]), float(logs["last_accuracy"])))
         if not math.isfinite(logs["last_loss"]):
             self.diverged = model.stop_training = True
         else:
             self._average.update(self.step)
-            if self._measurements:
-                self._measurements.after_step()
+            for instrument in self._trainer.instruments:
+                instrument.after_step(logs)
         protocol = self._run.protocol
-        if self.diverged or self.step % protocol.evaluate_every == 0 or self.step == protocol.steps:
+        ended = self.diverged or self.step == protocol.steps
+        evaluated = ended or self.step % protocol.evaluate_every == 0
+        if evaluated:
             self._evaluate()
+        self.stopped = bool(self._progress(self._run, self.step)) and not ended
+        due = time.perf_counter() - self._saved >= self._checkpoint_seconds
+        if evaluated or due or self.stopped:
             self._save()
-        self._progress(self._run, self.step)
+        if evaluated:
+            self._look(self._run, self.curve)
+        if self.stopped:
+            model.stop_training = True
 
     def _evaluate(self):
-        losses, accuracies = np.array(self._since_evaluation, np.float64).T
-        self._since_evaluation = []
         point = {"step": self.step}
         if not self.diverged:
-            point["training_loss"] = round(float(losses.mean()), 6)
-            point["training_loss_max"] = round(float(losses.max()), 6)
-            point["training_loss_spikes"] = self._spikes.count(losses.tolist())
-            point["training_minibatch_accuracy_percent"] = round(100 * float(accuracies.mean()), 4)
-            measures = self._trainer.evaluate(self._average.weights)
-            if self._probe:
-                images, _ = self._trainer.minibatches(self._run.seed)[self.step - 1]
-                measures |= evaluation.clipped_percent(self._probe, images)
-            point.update({measure: round(value, 4) for measure, value in measures.items()})
-            point.update(self._measured())
+            moment = Moment(self._run, self.step, len(self.curve) + 1, self._average.weights)
+            for instrument in self._trainer.instruments:
+                point |= instrument.measure(moment)
         self.curve.append(point)
-
-    def _measured(self):
-        if self._measurements is None:
-            return {}
-        weights = self._average.weights
-        measured = self._measurements.along(weights, len(self.curve) + 1)
-        if self.step == self._run.protocol.steps:
-            measured |= self._measurements.at_the_end(weights, self._run.seed)
-        return measured
 
     def _elapsed(self):
         return self._before + time.perf_counter() - self._started
@@ -224,18 +238,23 @@ class _Course(keras.callbacks.Callback):
             "model": _values(model.variables),
             "optimizer": _values(model.optimizer.variables),
             "average": [value for part in self._average.weights for value in part],
-            "measurements": self._measurements.averages if self._measurements else [],
         }
+        kept = {}
+        for instrument in self._trainer.instruments:
+            for name, values in instrument.state().items():
+                of_arrays = any(isinstance(value, np.ndarray) for value in values)
+                (states if of_arrays else kept)[name] = values
         arrays = {f"{kind}_{i}": v for kind, vs in states.items() for i, v in enumerate(vs)}
         notes = {
+            **kept,
             "step": self.step,
             "curve": self.curve,
-            "losses": self._spikes.window,
             "diverged": self.diverged,
             "wall_time_s": self._elapsed(),
             "environments": self._environments,
         }
         self._store.write_checkpoint(self._run, notes, arrays)
+        self._saved = time.perf_counter()
 
     def resume(self):
         """Goes back to the run's last checkpoint, if there is one."""
@@ -244,7 +263,7 @@ class _Course(keras.callbacks.Callback):
             return
         notes, arrays = saved
         self.step, self.curve, self.diverged = notes["step"], notes["curve"], notes["diverged"]
-        self._spikes, self._before = Spikes(notes["losses"]), notes["wall_time_s"]
+        self._before = notes["wall_time_s"]
         now = self._environments[-1]
         begun_with = notes["environments"][0]["backend"]
         if begun_with != now["backend"]:
@@ -258,14 +277,24 @@ class _Course(keras.callbacks.Callback):
             self._environments.append(now)
         model = self._trainer.model
 
-        def values(kind):
-            return [arrays[f"{kind}_{i}"] for i in range(sum(k.startswith(kind) for k in arrays))]
-
-        _assign(model.variables, values("model"))
-        _assign(model.optimizer.variables, values("optimizer"))
-        self._average.restore(values("average"))
-        if self._measurements:
-            self._measurements.restore(values("measurements"))
+        state = dict(notes)
+        for name, value in arrays.items():  # in the order in which they were written
+            state.setdefault(name.rpartition("_")[0], []).append(value)
+        for kind, variables in (
+            ("model", model.variables),
+            ("optimizer", model.optimizer.variables),
+        ):
+            if [v.shape for v in state[kind]] != [tuple(v.shape) for v in variables]:
+                raise damaged_checkpoint(
+                    self._store.checkpoint_path(self._run),
+                    self._run,
+                    f"{kind} weights of other shapes than this version's network has",
+                )
+        _assign(model.variables, state["model"])
+        _assign(model.optimizer.variables, state["optimizer"])
+        self._average.restore(state["average"])
+        for instrument in self._trainer.instruments:
+            instrument.restore(state)
 
     def result(self):
         """Returns the result of the run."""
@@ -281,29 +310,6 @@ class _Course(keras.callbacks.Callback):
         }
 
 
-class Spikes:
-    """Counts the losses, after the first `SPIKE_WINDOW` of a run, that are spikes.
-
-    A loss is a spike if it is more than `SPIKE_HEIGHT` above the mean of the `SPIKE_WINDOW` losses
-    before it.
-
-    Args:
-        window: the last losses before those that will be counted, at most `SPIKE_WINDOW` of them.
-    """
-
-    def __init__(self, window: Sequence[float] = ()):
-        self.window = list(window)
-
-    def count(self, losses: Sequence[float]) -> int:
-        """Returns how many of the next losses of the run are spikes."""
-        losses = [*self.window, *losses]
-        self.window = losses[-SPIKE_WINDOW:]
-        if len(losses) <= SPIKE_WINDOW:
-            return 0
-        windows = np.lib.stride_tricks.sliding_window_view(np.array(losses), SPIKE_WINDOW)
-        return int((losses[SPIKE_WINDOW:] > windows[:-1].mean(axis=1) + SPIKE_HEIGHT).sum())
-
-
 class _Average:
     """Exponential moving average of all of a model's weights, mu and sigma included.
 
@@ -315,15 +321,17 @@ class _Average:
     Whole numbers, such as the layers' step count, are taken over as they are.
     """
 
-    def __init__(self, model, decay):
+    def __init__(self, trainer, decay):
+        model = trainer.model
         self._parts = (model.trainable_variables, model.non_trainable_variables)
+        self._values_of = trainer.devices.local_values if trainer.devices else _tensors
         self._decay = decay
         self._move = compiled(_moved_averages)
         self.restore([value for part in self._parts for value in _values(part)])
 
     def update(self, step):
         keep = np.float32(1 - min(self._decay, (1 + step) / (10 + step)))
-        values = [[variable.value for variable in part] for part in self._parts]
+        values = [self._values_of(part) for part in self._parts]
         self._averages = self._move(keep, self._averages, values)
 
     @property
@@ -372,6 +380,10 @@ class LastMinibatch(keras.metrics.Metric):
 
 def _cross_entropy(y_true, y_pred):
     return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+
+
+def _tensors(variables):
+    return [variable.value for variable in variables]
 
 
 def _values(variables):

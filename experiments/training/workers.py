@@ -3,22 +3,70 @@
 Processes take arms from one list and train an arm's seeds one after another, so that each arm is
 compiled once. A run that has a result is left alone, and so is one that another process, of this
 command or another, works on.
+
+However a command ends, its processes end with it, within `STOP_SECONDS`: each has a pipe of its
+own to the command, which tells either side at once when the other is gone. A process that dies is
+named with its run, and another takes over what it had not begun. SIGTERM and Ctrl-C let each run
+write a checkpoint first.
 """
 
+import contextlib
 import itertools
 import multiprocessing
 import os
-import queue
 import signal
-import sys
-
-from tqdm import tqdm
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing import connection, resource_tracker
+from pathlib import Path
 
 from experiments.grid.runs import Run
-from experiments.records.store import Store
+from experiments.records.store import DamagedError, Store
+from experiments.training.display import Display
+from experiments.training.process import (
+    CHECKPOINT_KEPT,
+    STOP_SIGNALS,
+    STOPPED,
+    train_arm,
+    work,
+)
+
+STOP_SECONDS = 25
+"""So long may runs take to write a checkpoint when they are told to stop: clusters wait 30."""
 
 
-def run_all(runs: list[Run], results: str, data_dir: str | None, jobs: int) -> dict[str, str]:
+@dataclass
+class Outcome:
+    """What became of the runs that were to be trained.
+
+    Attributes:
+        ended: id -> "finished", "diverged", "busy" for those that another command is working on,
+            "stopped" for those that wrote a checkpoint because they were told to.
+        failed: id -> why the run did not end, and the way out.
+        signal: what the command was stopped by, if it was.
+    """
+
+    ended: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    signal: int | None = None
+
+
+def _none(trainer):
+    return []
+
+
+def run_all(
+    runs: list[Run],
+    results: str | Path,
+    data_dir: str | None = None,
+    jobs: int = 1,
+    instruments: Callable = _none,
+    checkpoint_minutes: float = 10.0,
+    events: bool = False,
+    train: Callable | None = None,
+) -> Outcome:
     """Trains the runs that have no result yet, and shows how far they are.
 
     Args:
@@ -26,38 +74,172 @@ def run_all(runs: list[Run], results: str, data_dir: str | None, jobs: int) -> d
         results: folder of results.
         data_dir: folder of data sets.
         jobs: processes; the cores of this machine are divided among them.
-
-    Returns:
-        id -> "finished" or "diverged" for the runs trained now, "busy" for those that another
-        command is working on.
+        instruments: makes a trainer's instruments beside those of every run; a function of a
+            module, which the processes import.
+        checkpoint_minutes: how old a checkpoint gets before the next.
+        events: whether to write event logs for TensorBoard.
+        train: what a process does with the runs of an arm, `train_arm` by default; it is a
+            function of a module, which the processes import.
 
     Raises:
-        ValueError: if a result or checkpoint was made with another configuration, or the data are
-            missing.
-        RuntimeError: if a process ended without saying why.
+        ValueError: if the data are missing or cannot be used.
     """
-    store = Store(results)
-    todo = [run for run in runs if store.result(run) is None]
-    by_arm = [list(group) for _, group in itertools.groupby(todo, key=lambda run: run.arm.name)]
-    if not by_arm:
-        return {}
-    context = multiprocessing.get_context("spawn")
-    arms, messages = context.Queue(), context.Queue()
-    jobs = min(jobs, len(by_arm))
-    for arm in by_arm + [None] * jobs:
-        arms.put(arm)
-    processes = [
-        context.Process(target=_work, args=(arms, messages, results, data_dir, cores), daemon=True)
-        for cores in _divided_cores(jobs)
-    ]
-    for process in processes:
-        process.start()
-    try:
-        return _follow(todo, processes, messages)
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
+    store, outcome, todo = Store(results), Outcome(), []
+    for run in runs:
+        try:
+            if store.result(run) is None:
+                todo.append(run)
+        except DamagedError as error:
+            outcome.failed[run.id] = str(error)
+    arms = [list(group) for _, group in itertools.groupby(todo, key=lambda run: run.arm.name)]
+    with Display() as display:
+        for run_id, why in outcome.failed.items():
+            display.write(f"{run_id}: {why}")
+        if arms:
+            jobs = min(jobs, len(arms))
+            how = (instruments, checkpoint_minutes, events)
+            settings = (train or train_arm, results, data_dir, *how)
+            with _Signals() as signals, _Team(arms, jobs, settings, outcome, display) as team:
+                team.follow(signals)
+    return outcome
+
+
+class _Signals:
+    """Notes SIGTERM and Ctrl-C instead of ending the command; a second one ends it at once."""
+
+    def __init__(self):
+        self.received = []
+
+    def __enter__(self):
+        self._before = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        self.received.append(number)
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A process, its end of the pipe, and what it was given and has not ended, in order."""
+
+    process: multiprocessing.Process
+    pipe: connection.Connection
+    cores: set[int] | None
+    runs: list[Run] = field(default_factory=list)
+    begun: Run | None = None
+
+
+class _Team:
+    """The processes of a command, and what they are given to do."""
+
+    def __init__(self, arms, jobs, settings, outcome, display):
+        self._arms, self._settings = deque(arms), settings
+        self._outcome, self._display = outcome, display
+        display.total = sum(run.protocol.steps for arm in arms for run in arm)
+        self._workers = []
+        for cores in _divided_cores(jobs):
+            self._start(cores)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for worker in self._workers:
+            worker.process.kill()
+            worker.process.join()
+
+    def _start(self, cores):
+        ours, theirs = multiprocessing.Pipe()
+        process = multiprocessing.get_context("spawn").Process(
+            target=work, args=(theirs, cores, *self._settings), daemon=True
+        )
+        # Until it can say what to do at a signal, a new process gets none.
+        resource_tracker.ensure_running()  # it would let the signals through again
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+        self._workers.append(_Worker(process, ours, cores))
+
+    def follow(self, signals):
+        """Gives out arms and notes what becomes of them until every process has ended."""
+        deadline = None
+        while self._workers:
+            ready = connection.wait([worker.pipe for worker in self._workers], timeout=0.5)
+            for worker in [worker for worker in self._workers if worker.pipe in ready]:
+                try:
+                    kind, run, detail = worker.pipe.recv()
+                except (EOFError, OSError):
+                    self._gone(worker, stopping=deadline is not None)
+                else:
+                    self._note(worker, kind, run, detail, stopping=deadline is not None)
+            if signals.received and deadline is None:
+                self._outcome.signal = signals.received[0]
+                deadline = time.monotonic() + STOP_SECONDS
+                self._display.write("Stopping: each run writes a checkpoint; again to stop at once")
+                for worker in self._workers:
+                    worker.process.terminate()
+            if deadline and (len(signals.received) > 1 or time.monotonic() > deadline):
+                return
+            self._display.refresh()
+
+    def _note(self, worker, kind, run, detail, stopping):
+        if kind == "unusable":  # the data: no run can do without them
+            raise ValueError(detail)
+        if kind == "ready":
+            worker.runs = [] if stopping or not self._arms else self._arms.popleft()
+            with contextlib.suppress(OSError):  # if it is gone, its pipe says so next
+                worker.pipe.send(worker.runs)
+        elif kind == "step":
+            worker.begun = run
+            self._display.step(run, detail)
+        else:
+            worker.runs = [other for other in worker.runs if other != run]
+            worker.begun = None
+            if kind == "failed":
+                self._fail(run, detail)
+            else:
+                self._outcome.ended[run.id] = detail
+                self._display.ended(run, detail)
+                self._display.write(f"{run.id}: {detail}")
+
+    def _gone(self, worker, stopping):
+        """Notes what a process that ended, or died, left; its other runs go to a new one."""
+        worker.process.join()
+        self._workers.remove(worker)
+        exitcode, rest = worker.process.exitcode, worker.runs
+        if stopping or not (rest or exitcode):
+            return
+        if rest and exitcode not in (0, STOPPED):
+            run = worker.begun or rest[0]
+            rest = [other for other in rest if other != run]
+            self._fail(run, _cause_of_death(exitcode))
+        if rest:
+            self._arms.appendleft(rest)
+        if self._arms and worker.runs:
+            self._start(worker.cores)
+        elif not self._workers:  # it could not even begin: nor could another
+            for run in itertools.chain(*self._arms):
+                self._fail(run, _cause_of_death(exitcode))
+
+    def _fail(self, run, why):
+        self._outcome.failed[run.id] = why
+        self._display.ended(run)
+        self._display.write(f"{run.id}: {why}")
+
+
+def _cause_of_death(exitcode):
+    how = f"exit code {exitcode}"
+    if exitcode < 0:
+        how = signal.Signals(-exitcode).name
+    hint = ", as the system does when memory runs out" if exitcode == -signal.SIGKILL else ""
+    return f"its process died ({how}{hint}). {CHECKPOINT_KEPT}"
 
 
 def _divided_cores(jobs):
@@ -66,85 +248,3 @@ def _divided_cores(jobs):
         return [None] * jobs
     cores = sorted(os.sched_getaffinity(0))
     return [set(cores[job::jobs]) or set(cores) for job in range(jobs)]
-
-
-def _work(arms, messages, results, data_dir, cores):
-    """The body of a process; says how it goes in `messages`: (kind, run or None, detail)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this one
-    if cores:
-        os.sched_setaffinity(0, cores)
-    try:
-        for arm in iter(arms.get, None):
-            _train_arm(arm, messages, Store(results), data_dir)
-    except ValueError as error:
-        messages.put(("error", None, str(error)))
-    messages.put(("end", None, None))
-
-
-def _train_arm(runs, messages, store, data_dir):
-    # Keras is imported here, after the cores have been divided: backends count them once.
-    from experiments.data.load import load
-    from experiments.training.run import Trainer
-
-    protocol = runs[0].protocol
-    trainer = None
-    for run in runs:
-        lock = store.try_lock(run)
-        if lock is None:
-            messages.put(("done", run, "busy"))
-            continue
-        with lock:
-            result = store.result(run)  # it may have ended while this process was busy
-            if result is None:
-                messages.put(("begin", run, None))
-                source = load(protocol.source, data_dir, image_size=protocol.image_size)
-                trainer = trainer or Trainer(protocol, run.arm, source)
-
-                def progress(run, step):
-                    # However the command ended, nobody is left to be told.
-                    if not multiprocessing.parent_process().is_alive():
-                        sys.exit("The command that started this run is gone.")
-                    messages.put(("step", run, step))
-
-                result = trainer.run(run.seed, store, progress)
-            messages.put(("done", run, result["status"]))
-
-
-def _follow(runs, processes, messages):
-    """Shows the progress of the processes until all have ended; returns id -> status."""
-    total = sum(run.protocol.steps for run in runs)
-    steps, outcome, active = {}, {}, {}
-    running = len(processes)
-    bar_format = (
-        "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps [{elapsed}<{remaining}] {desc}"
-    )
-    with tqdm(total=total, bar_format=bar_format, mininterval=0.5, smoothing=0.05) as bar:
-        while running:
-            try:
-                kind, run, detail = messages.get(timeout=1)
-            except queue.Empty:
-                if not any(process.is_alive() for process in processes):
-                    raise RuntimeError(
-                        "The training processes ended early; what they printed is above. "
-                        "Checkpoints are kept: the same command goes on from them."
-                    ) from None
-                bar.refresh()
-                continue
-            if kind == "error":
-                raise ValueError(detail)
-            if kind == "end":
-                running -= 1
-            elif kind == "done":
-                outcome[run.id] = detail
-                active.pop(run.id, None)
-                bar.write(f"{run.id}: {detail}")
-            else:
-                active[run.id] = steps[run.id] = detail or steps.get(run.id, 0)
-            done = sum(
-                run.protocol.steps if run.id in outcome else steps.get(run.id, 0) for run in runs
-            )
-            bar.n = done
-            names = ", ".join(f"{name} at {step}" for name, step in active.items())
-            bar.set_description_str(names, refresh=False)
-            bar.update(0)
-    return outcome

@@ -114,7 +114,7 @@ def test_a_warp_moves_a_point_by_its_linear_map():
 
     image = np.zeros((1, 5, 5, 1), np.uint8)
     image[0, 2, :, 0] = 100  # a line across the middle
-    warped = Augmentation(warp=0.2)._warped(image, Known())[0, ..., 0]
+    warped = Augmentation(warp=0.2)._warped(image, Known(), slice(None), len(image))[0, ..., 0]
     # The new pixel (i, j) shows the old one at i + (j - 2) / 2: the line is there at i = 3 - j / 2.
     expected = np.zeros((5, 5))
     for column in range(5):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 from experiments.__main__ import main
 from experiments.grid.runs import select_runs
 from experiments.records.store import Store
+from experiments.training import workers
 
 pytestmark = pytest.mark.any_backend
 
@@ -88,12 +90,20 @@ def test_collect_names_what_is_missing(results, capsys):
     assert set(pd.read_csv(results / "smoke.csv")["run"]) == {"smoke-bn-32-s0"}
 
 
-def test_a_changed_configuration_is_refused(results, capsys):
+def test_a_changed_configuration_is_named_beside_the_good_runs(results, capsys):
     path = results / "runs" / "smoke" / "smoke-bn-32-s0.json"
     text = path.read_text()
     path.write_text(text.replace('"width": 2', '"width": 3'))
-    assert main(["status", *ARMS, "--results", str(results)]) == 1
-    assert "width=3 (now 2)" in capsys.readouterr().err
+    where = [*ARMS, "--results", str(results)]
+    assert main(["status", *where]) == 1
+    out = capsys.readouterr().out
+    assert "width=3 (now 2)" in out
+    assert "1 of 2 runs have ended" in out
+    assert main(["collect", *where]) == 1
+    assert "missing: smoke-bn-32-s0: Expected" in capsys.readouterr().err
+    assert json.loads((results / "smoke.json").read_text())["damaged"] == ["smoke-bn-32-s0"]
+    assert main(["run", *where]) == 1
+    assert path.read_text() != text
     path.write_text(text)
 
 
@@ -103,6 +113,12 @@ def test_a_changed_configuration_is_refused(results, capsys):
         (["run", "--protocol", "huge"], "--protocol huge"),
         (["run", "--protocol", "smoke", "--arms", "bn-5"], "--arms bn-5"),
         (["run", "--protocol", "smoke", "--jobs", "0"], "--jobs 0"),
+        (["run", "--protocol", "smoke", "--checkpoint-minutes", "nan"], "--checkpoint-minutes nan"),
+        (["status", "--protocol", "smoke", "--seeds", ""], "--seeds ''"),
+        (["status", "--protocol", "smoke", "--seeds", ","], "--seeds ','"),
+        (["status", "--protocol", "smoke", "--seeds", "0,a"], "--seeds '0,a'"),
+        (["status", "--protocol", "smoke", "--arms", " , "], "--arms ' , '"),
+        (["status", "--protocol", "smoke", "--studies", ""], "--studies ''"),
         (["prepare", "--dataset", "digits:9"], "length=9"),
     ],
 )
@@ -113,12 +129,50 @@ def test_bad_arguments_get_one_clear_line(arguments, message, capsys):
     assert err.count("\n") == 1
 
 
+def test_names_may_have_blanks_around_them_and_count_once(capsys):
+    wanted = ["--arms", "bn-32, brn-32,bn-32 ,", "--seeds", " 0, 0"]
+    assert main(["list", "--protocol", "smoke", *wanted]) == 0
+    assert capsys.readouterr().out.count("section 4.1") == 2
+
+
 @pytest.mark.parametrize("option", ["--protocol", "--scale"])  # the old spelling
 def test_list_names_every_run(option, capsys):
     assert main(["list", option, "digits"]) == 0
     out = capsys.readouterr().out
     assert "digits-brn-noniid-s2" in out
     assert out.count("section 4.3") == 9
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_after_a_signal_the_exit_code_tells_and_the_way_on_is_named(
+    number, code, monkeypatch, capsys, tmp_path
+):
+    outcome = workers.Outcome(ended={"smoke-bn-32-s0": "stopped"}, signal=number)
+    monkeypatch.setattr(workers, "run_all", lambda *_: outcome)
+    assert main(["run", *ARMS, "--results", str(tmp_path)]) == code
+    err = capsys.readouterr().err
+    assert f"To go on: python -m experiments run {' '.join(ARMS)} --results {tmp_path}" in err
+
+
+def test_status_can_be_watched_until_nothing_is_left(results, capsys):
+    assert main(["status", *ARMS, "--results", str(results), "--watch", "0.1"]) == 0
+    assert "2 of 2 runs have ended" in capsys.readouterr().out
+
+
+def test_a_curve_is_written_at_each_evaluation(results):
+    curve = pd.read_csv(results / "curves" / "smoke" / "smoke-brn-4-s0.csv")
+    assert list(curve["step"]) == [2, 4, 6]
+
+
+def test_a_file_s_protocol_is_known_by_its_name_once_it_was_run(tmp_path, capsys, monkeypatch):
+    (tmp_path / "mine.toml").write_text('base = "smoke"\narms = ["bn-32"]\nseeds = [4]')
+    monkeypatch.setattr(workers, "run_all", lambda *_: workers.Outcome())
+    where = ["--results", str(tmp_path / "results")]
+    assert main(["run", "--protocol", str(tmp_path / "mine.toml"), *where]) == 0
+    (tmp_path / "mine.toml").unlink()
+    capsys.readouterr()
+    assert main(["status", "--protocol", "mine", *where]) == 0
+    assert "mine-bn-32-s4" in capsys.readouterr().out
 
 
 def _group_exists(group):

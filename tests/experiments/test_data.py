@@ -117,20 +117,60 @@ class TestFolder:
         with pytest.raises(ValueError, match=r"classes \['dog', 'wolf'\] in only one"):
             load(f"folder:{folder}")
 
-    def test_empty_class(self, folder):
-        (folder / "train" / "emu").mkdir()
-        with pytest.raises(ValueError, match=r"3 class folders, of which empty: \['emu'\]"):
-            load(f"folder:{folder}")
-
     def test_no_classes(self, tmp_path):
         for split in ("train", "val"):
-            (tmp_path / split).mkdir()
-        with pytest.raises(ValueError, match="Received: 0 class folders"):
-            load(f"folder:{tmp_path}")
+            (tmp_path / split / "empty").mkdir(parents=True)
+        with pytest.raises(ValueError, match="with 1 class folders and 0 images"):
+            load(f"folder:{tmp_path}", tmp_path / "data")
 
-    def test_unreadable_image(self, folder, tmp_path):
+    @pytest.mark.parametrize("size", [8, 80])  # decoded and stored, and read from the files
+    def test_what_is_no_image_is_left_out_and_named(self, folder, tmp_path, size):
+        source = self.with_rubbish(folder)
+        found = prepare(source, tmp_path / "data", image_size=size)
+        again = load(source, tmp_path / "data", image_size=size)
+        assert found.left_out == again.left_out
+        assert set(found.left_out) == {
+            "train/cat/Thumbs.db",
+            "train/dog/cut.jpg",
+            "train/dog/notes.txt",
+            "test/cat/empty.png",
+            "test/bee/0.png",
+            "class emu",
+            "class bee",
+        }
+        assert "truncated" in found.left_out["train/dog/cut.jpg"]
+        assert found.left_out["class emu"] == "no image in train and validation"
+        assert found.left_out["class bee"] == "no image in validation"
+        assert again.class_names == ("cat", "dog")
+        np.testing.assert_array_equal(again.train.labels, [0, 0, 0, 1, 1])
+        assert again.train.images(np.arange(5)).shape == (5, size, size, 3)
+
+    def test_strictness_is_a_choice(self, folder, tmp_path):
+        with pytest.raises(ValueError, match=r"train/cat/Thumbs\.db: .*identify"):
+            prepare(self.with_rubbish(folder), tmp_path / "data", strict=True)
+
+    @staticmethod
+    def with_rubbish(folder):
+        (folder / "train" / "emu").mkdir()
+        for split in ("train", "test"):
+            (folder / split / "bee").mkdir()
+        Image.new("RGB", (4, 4)).save(folder / "train" / "bee" / "0.png")
+        (folder / "test" / "bee" / "0.png").write_bytes(b"\x89PNG")
+        (folder / "train" / "cat" / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
         (folder / "train" / "dog" / "notes.txt").write_text("not an image")
-        with pytest.raises(ValueError, match=r"Received: .*notes\.txt"):
+        (folder / "test" / "cat" / "empty.png").touch()
+        noise = np.random.default_rng(0).integers(256, size=(90, 90, 3), dtype=np.uint8)
+        photo = io.BytesIO()
+        Image.fromarray(noise).save(photo, "JPEG")
+        (folder / "train" / "dog" / "cut.jpg").write_bytes(photo.getvalue()[:2000])
+        return f"folder:{folder}"
+
+    @pytest.mark.parametrize("name", ["source.json", "train_labels.npy", "train_images.npy"])
+    def test_a_damaged_copy_is_named_with_the_way_out(self, folder, tmp_path, name):
+        load(f"folder:{folder}", tmp_path / "data")
+        (file,) = (tmp_path / "data" / "decoded").rglob(name)
+        file.write_bytes(file.read_bytes()[:-10])
+        with pytest.raises(ValueError, match=rf"{file.parent} .*Remove the folder"):
             load(f"folder:{folder}", tmp_path / "data")
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from experiments.grid import arms, protocols, runs
+from experiments.grid.normalizations import UNBOUNDED, Bounds, Normalization
 from experiments.grid.runs import Run, select_runs
 
 pytestmark = pytest.mark.any_backend
 
-PAPER = Path(__file__).parents[2] / "results" / "paper.csv"
+RESULTS = Path(__file__).parents[2] / "results"
+PAPER = RESULTS / "paper.csv"
 
 
 def test_arms_are_those_of_the_paper():
@@ -55,9 +57,60 @@ def test_changes_of_arms_are_settings_and_keep_the_minibatch(protocol):
         assert changed["labels_per_minibatch"] * changed["images_per_label"] == protocols.MINIBATCH
 
 
+def test_every_committed_run_has_the_configuration_of_the_grid():
+    known = {run.id: run for protocol in protocols.PROTOCOLS for run in select_runs(protocol.name)}
+    files = sorted((RESULTS / "runs").rglob("*.json"))
+    assert len(files) > 200
+    for file in files:
+        written = json.loads(file.read_text())["config"]
+        assert written == json.loads(json.dumps(known[file.stem].config())), file.stem
+
+
+@pytest.mark.parametrize(
+    ("bounds", "written"),
+    [
+        (Bounds(), "paper"),
+        (Bounds(3, 5), "3/5"),
+        (Bounds(1.5, 0.5), "1.5/0.5"),
+        (UNBOUNDED, "inf/inf"),
+        (Bounds(none_after=0.1), "none after 0.1"),
+    ],
+)
+def test_a_normalization_is_written_as_run_files_hold_it(bounds, written):
+    settings = Normalization("brn", 4, bounds).settings()
+    assert settings == {"normalization": "brn", "bounds": written, "group": 4}
+
+
+def test_a_normalization_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="kind='ln'"):
+        Normalization("ln")
+    with pytest.raises(ValueError, match="group=0"):
+        Normalization("bn", 0)
+    with pytest.raises(ValueError, match=r"r_max=3, d_max=None"):
+        Bounds(3)
+    with pytest.raises(ValueError, match=r"none_after=0\.5"):
+        Bounds(3, 5, none_after=0.5)
+
+
+def test_every_setting_of_the_papers_scale_says_where_it_is_from():
+    sources = protocols.SOURCES[protocols.IMAGENET.name]
+    assert set(sources) == set(protocols.IMAGENET.settings())
+    kinds = {source.split()[0] for source in sources.values()}
+    assert kinds == {"paper:", "chosen:", "nothing"}
+    decay = 0.94 ** (protocols.IMAGENET.steps * 50 * 32 / 1_281_167 / 2)
+    assert protocols.IMAGENET.learning_rate_decay == pytest.approx(decay, rel=0.01)
+
+
+def test_the_papers_scale_has_all_arms_both_structures_and_synchronized_statistics():
+    names = set(protocols.IMAGENET.arms)
+    assert {arm.name for arm in (*arms.PAPER, *arms.CONTROLS)} <= names
+    synchronized = select_runs("imagenet", ["bn-synchronized"])[0].config()
+    assert (synchronized["normalization"], synchronized["group"]) == ("bn", None)
+
+
 def test_structured_arms_and_their_controls():
     arm = arms.structured(arms.CONTROLS[0], 4, 8)
-    assert (arm.name, arm.sampling, arm.normalization) == ("bn-shuffled-4x8", "shuffled", "bn")
+    assert (arm.name, arm.sampling, arm.normalization.kind) == ("bn-shuffled-4x8", "shuffled", "bn")
     config = Run(protocols.SMOKE, arm, 0).config()
     assert (config["labels_per_minibatch"], config["images_per_label"]) == (4, 8)
     assert config["test_labels_per_minibatch"] == 6

@@ -11,9 +11,10 @@ from harness import ONCE, numpy, perturb, state, training_pass
 import brn
 from experiments.data.load import load
 from experiments.grid import protocols
+from experiments.grid.normalizations import Bounds
 from experiments.grid.runs import select_runs
 from experiments.records.store import Store
-from experiments.studies import inference
+from experiments.studies import inference, instruments
 from experiments.training import models
 from experiments.training.layers import AveragesAsConstants, GroupStatistics
 from experiments.training.run import Trainer
@@ -47,7 +48,7 @@ def test_averages_as_constants_pass_forward_as_unbounded_renormalization_and_bac
 
 def test_averages_as_constants_are_batch_normalization_until_the_bounds_go(rng):
     x, upstream = rng.normal(2, 3, (8, 2, 5)), rng.normal(size=(8, 2, 5))
-    r_max, d_max = models._bounds("none after 0.5", 4)
+    r_max, d_max = models.schedules(Bounds(none_after=0.5), 4)
     (constants, through), _, _ = both(x, upstream, r_max=r_max, d_max=d_max)
     np.testing.assert_allclose(constants.y, through.y, atol=1e-5)
     np.testing.assert_allclose(constants.dx, through.dx, atol=1e-5)
@@ -100,7 +101,7 @@ def measured(tmp_path_factory):
     patch.setattr(inference, "SIZES", (1, 64))
     arm = next(a for a in protocols.TEST_TIME.studies[0].arms if a.name == "bn-32")
     protocol = dataclasses.replace(protocols.SMOKE, workers=1, averaging=0.0, steps=4)
-    trainer = Trainer(protocol, arm, load(protocol.source))
+    trainer = Trainer(protocol, arm, load(protocol.source), instruments)
     result = trainer.run(0, Store(tmp_path_factory.mktemp("results")))
     yield result, trainer
     patch.undo()
@@ -122,11 +123,11 @@ def test_a_run_measures_statistics_and_minibatches(measured):
 
 def test_the_layers_own_average_is_among_those_kept(measured):
     _, trainer = measured
-    kept = trainer.measurements._kept()
+    kept = trainer.instruments[-1]._kept()
     number = len(inference.ALPHAS)
     own = protocols.SMOKE.alpha  # 0.01
-    averages = trainer.measurements._average(inference.ALPHAS.index(own))
-    assert len(trainer.measurements.averages) == 2 * number * len(kept)
+    averages = trainer.instruments[-1]._average(inference.ALPHAS.index(own))
+    assert len(trainer.instruments[-1].averages) == 2 * number * len(kept)
     for (mean, variance), (mu, spread) in zip(averages, kept, strict=True):
         np.testing.assert_allclose(mean, mu, atol=1e-5)
         np.testing.assert_allclose(variance, spread, rtol=1e-4)
@@ -134,7 +135,7 @@ def test_the_layers_own_average_is_among_those_kept(measured):
 
 def test_population_statistics_are_those_of_all_images(measured):
     _, trainer = measured
-    model, measurements = trainer.model, trainer.measurements
+    model, measurements = trainer.model, trainer.instruments[-1]
     trainable = [numpy(v) for v in model.trainable_variables]
     mean, variance = measurements._statistics_of(measurements._population, trainable)[0]
     first = keras.Model(model.inputs, measurements.layers[0].input)

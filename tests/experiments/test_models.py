@@ -6,13 +6,16 @@ import pytest
 
 import brn
 from brn.schedules import Constant
+from experiments.grid.normalizations import Bounds, Normalization
 from experiments.training import models
 
 pytestmark = pytest.mark.any_backend
 
+PAPER = Bounds()
 
-def make(kind="brn", group=4, bounds="paper"):
-    return models.normalization(kind, group, 130, alpha=0.1, epsilon=0.01, bounds=bounds)
+
+def make(kind="brn", group=4, bounds=PAPER):
+    return models.normalization(Normalization(kind, group, bounds), 130, alpha=0.1, epsilon=0.01)
 
 
 def test_normalization_has_the_papers_schedule_for_the_run():
@@ -22,16 +25,17 @@ def test_normalization_has_the_papers_schedule_for_the_run():
     assert (layer.microbatch_size, layer.scale, layer.epsilon) == (4, False, 0.01)
     assert layer.momentum == pytest.approx(0.9)
     assert type(make("bn")()) is brn.BatchNormalization
-    with pytest.raises(ValueError, match="kind='ln'"):
-        make("ln")
 
 
 def test_other_bounds_and_group_normalization():
-    layer = make(bounds="3/inf")()
+    layer = make(bounds=Bounds(3, float("inf")))()
     assert (layer.r_max, layer.d_max) == (Constant(3.0), Constant(float("inf")))
     assert isinstance(make("gn")(), keras.layers.GroupNormalization)
-    with pytest.raises(ValueError, match="bounds='early'"):
-        make(bounds="early")
+
+
+def test_statistics_of_all_examples_of_a_step_are_synchronized():
+    layer = make("bn", group=None)()
+    assert (layer.synchronized, layer.microbatch_size) == (True, None)
 
 
 @pytest.mark.parametrize(

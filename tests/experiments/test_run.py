@@ -1,7 +1,9 @@
 """A run trains, averages, evaluates and resumes to the very weights it would have had."""
 
+import contextlib
 import dataclasses
 import json
+import types
 
 import keras
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from experiments.data.load import load
 from experiments.grid import arms, protocols
 from experiments.grid.runs import select_runs
-from experiments.records.store import Store
+from experiments.records.store import DamagedError, Store
+from experiments.training import instruments
 from experiments.training import run as runner
 
 ARMS = {arm.name: arm for arm in arms.PAPER}
@@ -60,24 +63,60 @@ def test_a_run_records_what_made_it_and_its_curve(trainer, tmp_path):
     assert all(0 <= point[name] <= 100 for point in result["curve"] for name in layers)
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(trainer, tmp_path):
-    whole = trainer.run(1, Store(tmp_path / "whole"))
-    expected = weights(trainer)
+@pytest.fixture(scope="module")
+def undisturbed(trainer, tmp_path_factory):
+    """The curve and the weights of a run that nothing disturbed."""
+    whole = trainer.run(1, Store(tmp_path_factory.mktemp("whole")))
+    return whole["curve"], weights(trainer)
 
+
+def interrupt_at(last):
     def interrupt(run, step):
-        if step == 5:
+        if step == last:
             raise KeyboardInterrupt
 
+    return interrupt
+
+
+@pytest.mark.parametrize(
+    ("ending", "minutes", "first"),
+    [
+        (interrupt_at(5), 10, 5),  # the last evaluation, with a checkpoint, was at step 4
+        (interrupt_at(6), 0, 6),  # a checkpoint at every step
+        (lambda run, step: step == 5, 10, 6),
+    ],
+    ids=["after an evaluation", "after a checkpoint between evaluations", "told to stop"],
+)
+def test_an_interrupted_run_ends_with_the_same_weights(
+    trainer, undisturbed, tmp_path, ending, minutes, first
+):
     store = Store(tmp_path / "parts")
-    with pytest.raises(KeyboardInterrupt):
-        trainer.run(1, store, interrupt)
+    with contextlib.suppress(KeyboardInterrupt):
+        assert trainer.run(1, store, ending, minutes) is None
     trainer.run(0, Store(tmp_path / "between"))  # whatever the process did in between
-    seen = []
-    resumed = trainer.run(1, store, lambda run, step: seen.append(step))
-    assert seen == [5, 6]
-    assert resumed["curve"] == whole["curve"]
-    for value, other in zip(weights(trainer), expected, strict=True):
+    seen, shown = [], []
+    resumed = trainer.run(
+        1,
+        store,
+        lambda run, step: seen.append(step),
+        look=lambda run, curve: shown.append(curve[-1]["step"]),
+    )
+    assert seen == list(range(first, 7))
+    assert shown == [6]
+    assert resumed["curve"] == undisturbed[0]
+    for value, other in zip(weights(trainer), undisturbed[1], strict=True):
         np.testing.assert_array_equal(value, other)
+
+
+def test_a_checkpoint_of_another_network_is_named(trainer, diverging, tmp_path):
+    store = Store(tmp_path)
+    trainer.run(1, store, lambda run, step: step == 3)
+    run = select_runs("smoke", ["brn-noniid"], [1])[0]
+    saved, arrays = store.checkpoint(run)
+    arrays["model_0"] = arrays["model_0"][..., :1]
+    store.write_checkpoint(run, saved, arrays)
+    with pytest.raises(DamagedError, match="model weights of other shapes"):
+        trainer.run(1, store)
 
 
 def test_a_run_goes_on_with_its_backend_only_and_says_what_it_was_resumed_with(
@@ -128,20 +167,20 @@ def test_divergence_ends_the_run_and_is_recorded(diverging, tmp_path):
 @pytest.mark.any_backend
 def test_spikes_are_counted_against_the_steps_before():
     calm = [1.0] * 60
-    assert runner.Spikes().count(calm) == 0
-    assert runner.Spikes().count([*calm, 1.6, 1.0, 1.4]) == 1
-    assert runner.Spikes().count([9.0, *calm[:10]]) == 0  # no window before it
+    assert instruments.Spikes().count(calm) == 0
+    assert instruments.Spikes().count([*calm, 1.6, 1.0, 1.4]) == 1
+    assert instruments.Spikes().count([9.0, *calm[:10]]) == 0  # no window before it
 
 
 @pytest.mark.any_backend
 @pytest.mark.parametrize("piece", [1, 20, 70])
 def test_spikes_are_the_same_however_the_run_is_cut(rng, piece):
     losses = rng.exponential(0.4, 200).tolist()
-    whole, spikes = runner.Spikes().count(losses), runner.Spikes()
+    whole, spikes = instruments.Spikes().count(losses), instruments.Spikes()
     assert whole > 10
     counted = 0
     for start in range(0, len(losses), piece):
-        spikes = runner.Spikes(spikes.window)  # as a resumed run does
+        spikes = instruments.Spikes(spikes.window)  # as a resumed run does
         counted += spikes.count(losses[start : start + piece])
     assert counted == whole
 
@@ -149,7 +188,7 @@ def test_spikes_are_the_same_however_the_run_is_cut(rng, piece):
 def test_the_average_moves_by_its_formula():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.set_weights([np.zeros((1, 1)), np.zeros(1)])
-    average = runner._Average(model, decay=0.5)
+    average = runner._Average(types.SimpleNamespace(model=model, devices=None), decay=0.5)
     model.set_weights([np.ones((1, 1)), np.full(1, 2.0)])
     average.update(step=1)  # decay min(0.5, 2 / 11)
     np.testing.assert_allclose(average.weights[0][0], [[9 / 11]], rtol=1e-6)
@@ -160,7 +199,7 @@ def test_the_average_moves_by_its_formula():
 
 def test_the_average_takes_all_weights(trainer):
     trainer._reset(0)
-    average = runner._Average(trainer.model, decay=0.5)
+    average = runner._Average(trainer, decay=0.5)
     names = [w.name for w in trainer.model.non_trainable_variables]
     assert {"moving_mean", "moving_stddev", "step"} <= set(names)
     before = [value.copy() for value in average.weights[1]]

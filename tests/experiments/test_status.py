@@ -1,9 +1,10 @@
 """What is done, what remains and how long it takes, in words."""
 
 import pytest
+from runs_fixtures import notes, result
 
 from experiments.grid.runs import select_runs
-from experiments.records.status import Progress, describe, progress
+from experiments.records.status import Progress, describe, progress, survey
 from experiments.records.store import Store
 
 pytestmark = pytest.mark.any_backend
@@ -20,16 +21,9 @@ def store(tmp_path):
         (RUNS[0], "finished", STEPS, 7200),
         (RUNS[1], "diverged", STEPS // 2, 3600),
     ):
-        result = {
-            "id": run.id,
-            "status": status,
-            "config": run.config(),
-            "environment": {"cores": 2},
-            "wall_time_s": seconds,
-            "curve": [{"step": step}],
-        }
-        store.write_result(run, result)
-    store.write_checkpoint(RUNS[2], {"step": STEPS // 2, "wall_time_s": 10.0}, {})
+        written = result(run, status=status, wall_time_s=seconds, curve=[{"step": step}])
+        store.write_result(run, written)
+    store.write_checkpoint(RUNS[2], notes(STEPS // 2), {})
     return store
 
 
@@ -42,7 +36,7 @@ def test_progress_of_a_run(store):
 
 def test_many_runs_are_counted_by_study_and_those_under_way_are_named(store):
     lock = store.try_lock(RUNS[3])
-    text = describe(store, RUNS)
+    text = describe(survey(store, RUNS))
     lock.release()
     lines = text.splitlines()
     assert [line.split()[0] for line in lines[:3]] == [run.id for run in RUNS[1:4]]
@@ -58,14 +52,39 @@ def test_many_runs_are_counted_by_study_and_those_under_way_are_named(store):
     assert lines[-1].endswith(f"{2 * hours:.1f} core-hours.")
 
 
+def test_a_damaged_run_is_named_beside_the_good_ones(store):
+    store.result_path(RUNS[1]).write_text("{")
+    store.checkpoint_path(RUNS[2]).write_bytes(b"")
+    text = describe(survey(store, RUNS))
+    lines = text.splitlines()
+    for line, run, path in zip(
+        lines, RUNS[1:3], (store.result_path(RUNS[1]), store.checkpoint_path(RUNS[2])), strict=False
+    ):
+        assert line.split()[:2] == [run.id, "damaged:"]
+        assert str(path) in line
+        assert "remove it" in line
+    assert f"1 of {len(RUNS)} runs have ended" in text
+    assert "2 of the others cannot be read" in text
+
+
+def test_reading_writes_nothing(store):
+    def found():
+        return {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
+
+    before = found()
+    survey(store, RUNS)
+    survey(Store(store.root / "nothing"), RUNS)
+    assert found() == before
+
+
 def test_every_run_is_listed_if_asked_or_if_they_are_few(store):
-    assert all(run.id in describe(store, RUNS, verbose=True) for run in RUNS)
-    few = describe(store, RUNS[:4]).splitlines()
+    assert all(run.id in describe(survey(store, RUNS), verbose=True) for run in RUNS)
+    few = describe(survey(store, RUNS[:4])).splitlines()
     assert len(few) == 6
     assert few[0].endswith("finished")
 
 
 def test_without_a_result_there_is_no_pace(tmp_path):
-    text = describe(Store(tmp_path), RUNS[:2])
+    text = describe(survey(Store(tmp_path), RUNS[:2]))
     assert text.endswith(f"The rest is {2 * STEPS:,} steps; no run has ended yet to tell how long "
                          "they take.")  # fmt: skip

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from figures_fixtures import rows_of, write_results
+from figures_fixtures import rows_of, scale_of, write_results
 
 import files
 from paper_figures import exhibit
@@ -229,3 +229,10 @@ def test_an_interrupted_write_leaves_the_former_file(drawn, tmp_path, monkeypatc
         run(drawn[1], tmp_path, "--formats", "png")
     assert path.read_text() == "former"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_damaged_run_is_named_beside_the_missing_ones():
+    scale = scale_of({"bn-32": [1, 2, 3]}, missing=[("brn-32", 0)])
+    assert "cannot be read" not in Section.of(scale).missing
+    scale.manifest["damaged"] = ["made-up-brn-32-s0"]
+    assert Section.of(scale).missing.endswith("cannot be read: made-up-brn-32-s0.")

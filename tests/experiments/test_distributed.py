@@ -1,0 +1,306 @@
+"""Several processes train what one trains: real ones on loopback, each with a device of its own.
+
+What CI runs takes about a minute: one process alone, two of which one is killed, and two that go on
+from its checkpoint. The rest is run by hand, with `pytest -m slow` and this file's name.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from experiments.data.augmentation import Augmentation
+from experiments.data.digits import digits
+from experiments.data.pipeline import Minibatches
+from experiments.data.sampling import Iid
+from experiments.data.splits import DecodedSplit
+from experiments.grid import arms
+from experiments.training import evaluation
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).parent / "group_process.py"
+ON_JAX = pytest.mark.skipif(keras.config.backend() != "jax", reason="a group trains on JAX")
+ALL = (*(arm.name for arm in arms.PAPER), "bn-synchronized")
+
+
+# The share of a process
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_the_shares_of_a_step_are_its_examples_each_once_augmented_alike(processes):
+    split = digits().train
+    sampler, changed = Iid(len(split), workers=4, minibatch_size=8, seed=3), []
+
+    class Noted(DecodedSplit):
+        def images(self, indices):
+            changed.extend(indices)
+            return super().images(indices)
+
+    noted = Noted(split.labels, split.array)
+    augmentation = Augmentation(flip=True, shift=2, noise=0.1)
+    whole = Minibatches(split, sampler, augmentation, total_steps=5)
+    share = 32 // processes
+    parts = [
+        Minibatches(noted, sampler, augmentation, total_steps=5, part=slice(i, i + share))
+        for i in range(0, 32, share)
+    ]
+    for index in (0, 3):
+        changed.clear()
+        given = [part[index] for part in parts]
+        assert changed == sampler(index).tolist()  # decoded once, and no other
+        for kind in (0, 1):
+            together = np.concatenate([part[kind] for part in given])
+            np.testing.assert_array_equal(together, whole[index][kind])
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_a_shared_evaluation_counts_each_image_once(processes):
+    counts, seen = [], []
+
+    class Share:
+        size = processes
+
+        def __init__(self, rank):
+            self.rank = rank
+
+        def moved(self):
+            pass
+
+        def everyone(self, count):
+            counts.append(count)
+            return counts
+
+    def logits(weights, images):
+        seen.append(len(images))
+        return np.eye(2)[np.zeros(len(images), int)]
+
+    split = DecodedSplit(np.arange(10) % 2, np.zeros((10, 1, 1, 1), np.uint8))
+    for rank in range(processes):
+        chunks = (split, np.arange(10), 3, Share(rank))
+        percent = evaluation.accuracy_percent(logits, None, *chunks)
+    assert percent == 50
+    assert sorted(seen) == [1, 3, 3, 3]
+
+
+# Real processes
+
+
+def start(folder, size, names, protocol="smoke", killed=None, after=None):
+    """Starts processes; `killed` kills itself after step `after`."""
+    folder.mkdir(exist_ok=True)
+    port = 0
+    if size:
+        with socket.create_server(("localhost", 0)) as free:
+            port = free.getsockname()[1]
+    # Small programs that run for a moment: compiling is what takes long.
+    options = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+    options |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    return [
+        subprocess.Popen(
+            [sys.executable, SCRIPT, folder, protocol, names, str(port), str(size or 1), str(rank)]
+            + ([str(after)] if rank == killed else []),
+            cwd=ROOT,
+            env=options,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size or 1)
+    ]
+
+
+def finish(processes):
+    errors = [process.communicate(timeout=3000)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), errors
+
+
+def lose(processes, killed):
+    """Waits for the one that kills itself; returns the seconds the others take to end."""
+    processes[killed].communicate(timeout=3000)
+    since = time.monotonic()
+    assert processes[killed].returncode == -signal.SIGKILL
+    for rank, process in enumerate(processes):
+        if rank != killed:
+            _, error = process.communicate(timeout=120)
+            assert process.returncode == 1, error
+            lines = [line for line in error.splitlines() if line.startswith("error:")]
+            (line,) = lines
+            assert f"process {killed} of {len(processes)}" in line
+            assert f"pid {processes[killed].pid}" in line
+            assert "python -m experiments" in line
+    return time.monotonic() - since
+
+
+def weights(folder, arm, rank=0):
+    with np.load(folder / f"{arm}-{rank}.npz") as saved:
+        return [saved[name] for name in sorted(saved)]
+
+
+def result(folder, arm):
+    return json.loads((folder / "runs" / "smoke" / f"smoke-{arm}-s0.json").read_text())
+
+
+def difference(values, others):
+    """The largest one in units of each tensor's largest value; biases begin at 0, so at least 1."""
+    pairs = zip(values, others, strict=True)
+    return max(np.abs(a - b.astype(float)).max() / max(np.abs(b).max(), 1) for a, b in pairs)
+
+
+def check_equal(folder, expected, arm, size, tolerance=1e-6):
+    """Ranks are bit-identical, weights and curve equal one process's, and one result is left."""
+    first = weights(folder, arm)
+    for rank in range(1, size):
+        for value, other in zip(weights(folder, arm, rank), first, strict=True):
+            np.testing.assert_array_equal(value, other)
+    found = difference(first, weights(expected, arm))
+    assert found < tolerance
+    got, one = result(folder, arm), result(expected, arm)
+    assert got["config"] == one["config"]
+    for point, other in zip(got["curve"], one["curve"], strict=True):
+        assert list(point) == list(other)
+        for name, value in point.items():
+            assert value == pytest.approx(other[name], rel=3e-6, abs=2e-6), name
+    assert (got["environment"]["processes"], got["environment"]["devices"]) == (size, size)
+    assert not list((folder / "checkpoints").rglob("*.npz"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process trains without a group."""
+    folder = tmp_path_factory.mktemp("alone")
+    finish(start(folder, None, "brn-noniid"))
+    return folder
+
+
+@ON_JAX
+def test_two_processes_train_what_one_trains_also_when_one_is_killed_on_the_way(alone, tmp_path):
+    killed = start(tmp_path, 2, "brn-noniid", killed=1, after=3)
+    assert lose(killed, 1) < 60
+    for read in tmp_path.glob("read-*.txt"):
+        read.unlink()
+    finish(start(tmp_path, 2, "brn-noniid"))
+    check_equal(tmp_path, alone, "brn-noniid", 2)
+    reads = [
+        {line.split()[0]: line.split()[1:] for line in file.read_text().splitlines()}
+        for file in (tmp_path / "read-0.txt", tmp_path / "read-1.txt", alone / "read-0.txt")
+    ]
+    for step in ("2", "3", "4", "5"):  # from the checkpoint on
+        assert reads[0][step] + reads[1][step] == reads[2][step]
+
+
+COMPILED = """
+import sys
+import keras, jax
+import numpy as np
+import brn
+from experiments.training.devices import Devices
+from experiments.training.group import Group
+from experiments.training.launchers import Place
+
+group = Group(Place("localhost", int(sys.argv[1]), 1, 0), "")
+devices = Devices(group)
+assert devices.number == 2
+for layers in (1, 3):
+    with devices.distribution.scope():
+        inputs = x = keras.Input((4, 4, 2))
+        for _ in range(layers):
+            x = keras.layers.Conv2D(2, 3, padding="same")(x)
+            x = brn.BatchRenormalization(microbatch_size=4)(x)
+        x = keras.layers.GlobalAveragePooling2D()(x)
+        model = devices.shared(keras.Model(inputs, x), 8)
+        model.compile("rmsprop", "mse")
+        model.optimizer.build(model.trainable_variables)
+        parts = (model.trainable_variables, model.non_trainable_variables)
+        state = [[v.value for v in part] for part in (*parts, model.optimizer.variables, [])]
+        layout = devices.distribution.get_data_layout((32, 4, 4, 2)).backend_layout
+        x = jax.device_put(np.zeros((32, 4, 4, 2), "float32"), layout)
+        layout = devices.distribution.get_data_layout((32,)).backend_layout
+        y = jax.device_put(np.zeros(32, "int32"), layout)
+        text = jax.jit(model.train_step).lower(tuple(state), (x, y)).compile().as_text()
+    kinds = ("all-reduce", "all-gather", "collective-permute", "all-to-all")
+    print(*(text.count(f" {kind}(") + text.count(f" {kind}-start(") for kind in kinds))
+group.leave()
+"""
+
+
+@ON_JAX
+def test_a_step_has_one_all_reduce_whatever_the_layers_and_nothing_else_leaves_a_device():
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED, str(port)],
+        cwd=ROOT,
+        env=os.environ | flags,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["1 0 0 0"] * 2
+
+
+# By hand
+
+
+@ON_JAX
+@pytest.mark.slow
+def test_every_arm_with_one_two_and_four_processes(tmp_path):
+    expected = tmp_path / "alone"
+    finish(start(expected, None, ",".join(ALL)))
+    for size in (1, 2, 4):
+        folder = tmp_path / f"{size}"
+        finish(start(folder, size, ",".join(ALL)))
+        for arm in ALL:
+            found = check_equal(folder, expected, arm, size, tolerance=3e-6)
+            print(f"{arm}, {size} processes: weights within {found:.1e}")
+
+
+@ON_JAX
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_run_goes_on_bit_identically_after_any_process_was_killed(tmp_path, killed):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    finish(start(whole, 2, "brn-4"))
+    seconds = lose(start(parts, 2, "brn-4", killed=killed, after=3), killed)
+    print(f"process {killed} killed: the other ended after {seconds:.1f} s")
+    assert seconds < 60
+    other = tmp_path / "other number"
+    shutil.copytree(parts, other)
+    finish(start(parts, 2, "brn-4"))
+    for value, expected in zip(weights(parts, "brn-4"), weights(whole, "brn-4"), strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert result(parts, "brn-4")["curve"] == result(whole, "brn-4")["curve"]
+    finish(start(other, 4, "brn-4"))
+    assert difference(weights(other, "brn-4"), weights(whole, "brn-4")) < 3e-6
+    assert result(other, "brn-4")["resumed_with"][0]["processes"] == 4
+
+
+@ON_JAX
+@pytest.mark.slow
+def test_inception_v3_on_generated_imagenet_archives(tmp_path):
+    from imagenet_archives import prepare_imagenet
+
+    prepare_imagenet(tmp_path / "data")
+    for size in (None, 2, 4):
+        folder = tmp_path / f"{size or 'alone'}"
+        folder.mkdir()
+        (folder / "data").symlink_to(tmp_path / "data")
+        finish(start(folder, size, "brn-noniid", protocol="imagenet"))
+        if size:
+            found = check_equal(folder, tmp_path / "alone", "brn-noniid", size, tolerance=3e-6)
+            print(f"Inception-v3, {size} processes: weights within {found:.1e}")
