@@ -2,7 +2,7 @@
 
 python -m experiments list    [--protocol NAME]         what there is to run
 python -m experiments prepare --dataset NAME            fetch or convert a data set
-python -m experiments run     --protocol NAME [--arms A,B] [--seeds 0,1] [--jobs N]
+python -m experiments run     --protocol NAME|FILE.toml [--arms A,B] [--seeds 0,1] [--jobs N]
 python -m experiments status  --protocol NAME           what is done, and how long the rest takes
 python -m experiments collect [--protocol NAME]         one table of all results
 python -m experiments benchmark                         the layers' speed beside other layers'

@@ -34,7 +34,6 @@ STYLE = {
     "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
     "svg.hashsalt": "batch-renormalization",
-    "pdf.fonttype": 42,
 }
 styled = style.context(["default", STYLE])
 

@@ -130,15 +130,19 @@ class Exhibit:
 
 
 def collect(results: Results) -> list[Exhibit]:
-    """Returns all exhibits: family by family, and in each what took longest first."""
+    """Returns all exhibits, section by section.
+
+    What took longest comes first, and last what has a page of its own in the documentation. In a
+    section the families come in the order of their places.
+    """
     modules = [
         importlib.import_module(f"{rooms.__name__}.{found.name}")
         for found in pkgutil.iter_modules(rooms.__path__)
     ]
     families = sorted((m for m in modules if hasattr(m, "exhibits")), key=lambda m: m.PLACE)
     found = [exhibit for family in families for exhibit in family.exhibits(results)]
-    sections = list(dict.fromkeys(exhibit.section.name for exhibit in found))
-    return sorted(found, key=lambda exhibit: sections.index(exhibit.section.name))
+    names = [*(scale.name for scale in results.scales), *(one.section.name for one in found)]
+    return sorted(found, key=lambda one: (one.section.page != "", names.index(one.section.name)))
 
 
 def write(exhibit: Exhibit, output: Path, formats: Iterable[str] = FORMATS) -> list[str]:

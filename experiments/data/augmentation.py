@@ -29,7 +29,8 @@ class Augmentation:
     """Random changes of training images; by default none, which leaves `scale`.
 
     Each image is flipped with probability 1/2, then moved by whole pixels, as far as `shift` in
-    each direction, down and across independently and uniformly, then scaled, and then gets noise.
+    each direction, down and across independently and uniformly, then warped, scaled, and then gets
+    noise.
     The paper does not say which augmentation it used: these settings are this project's choice.
 
     Attributes:
@@ -37,17 +38,22 @@ class Augmentation:
         shift: largest shift in pixels, below the height and the width of the images.
         padding: what fills the border of a shifted image: "zeros" (black) or "reflect" (the image
             mirrored at its edge).
+        warp: how far a random linear map of the plane about the image's centre is from the
+            identity: each of its four numbers by up to `warp`, independently and uniformly. That is
+            a mixture of rotation, shear and change of size. Pixels are interpolated linearly, and
+            those from outside the image are black.
         noise: standard deviation of Gaussian noise, in units of the scaled image, whose range is
             2; the noisy image is not clipped.
 
     Raises:
-        ValueError: if `shift` or `noise` is negative or `padding` is unknown.
+        ValueError: if `shift`, `noise` or `warp` is negative, or `padding` is unknown.
     """
 
     flip: bool = False
     shift: int = 0
     padding: str = "zeros"
     noise: float = 0.0
+    warp: float = 0.0
 
     def __post_init__(self):
         if self.padding not in PADDINGS:
@@ -55,10 +61,10 @@ class Augmentation:
                 f"Expected padding to be one of {tuple(PADDINGS)}. "
                 f"Received: padding={self.padding!r}."
             )
-        if self.shift < 0 or self.noise < 0:
+        if min(self.shift, self.noise, self.warp) < 0:
             raise ValueError(
-                "Expected shift and noise to be at least 0. "
-                f"Received: shift={self.shift}, noise={self.noise}."
+                "Expected shift, noise and warp to be at least 0. "
+                f"Received: shift={self.shift}, noise={self.noise}, warp={self.warp}."
             )
 
     def __call__(
@@ -84,6 +90,8 @@ class Augmentation:
         of = len(images) if of is None else of
         if self.flip or self.shift:
             images = self._moved(images, rng, part, of)
+        if self.warp:
+            images = self._warped(images, rng, part, of)
         images = scale(images)
         if self.noise:
             noise = rng.standard_normal((of, *images.shape[1:]), np.float32)[part]
@@ -113,3 +121,24 @@ class Augmentation:
         for image, source, top, left in zip(moved, padded, tops, lefts, strict=True):
             image[:] = source[top : top + height, left : left + width]
         return moved
+
+    def _warped(self, images, rng, part, of):
+        examples, height, width, channels = images.shape
+        maps = np.eye(2) + rng.uniform(-self.warp, self.warp, size=(of, 2, 2))[part]
+        down, across = np.mgrid[:height, :width].reshape(2, -1).astype(np.float32)
+        centre = np.float32([[(height - 1) / 2], [(width - 1) / 2]])
+        places = maps.astype(np.float32) @ (np.stack([down, across]) - centre) + centre
+        # One pixel of black on each side: what lies farther outside is taken from there.
+        limits = np.float32([[height], [width]])
+        places = np.clip(places + 1, 0, limits + np.float32(0.999))
+        whole = places.astype(np.int32)
+        rests = places - whole
+        padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(examples, -1, channels)
+        corner = whole[:, 0] * (width + 2) + whole[:, 1]
+        corner += (np.arange(examples, dtype=np.int32) * padded.shape[1])[:, np.newaxis]
+        flat = padded.reshape(-1, channels).astype(np.float32)
+        down, across = rests[:, 0, :, np.newaxis], rests[:, 1, :, np.newaxis]
+        top = flat[corner] * (1 - across) + flat[corner + 1] * across
+        corner += width + 2
+        bottom = flat[corner] * (1 - across) + flat[corner + 1] * across
+        return (top + (bottom - top) * down).reshape(images.shape)

@@ -2,6 +2,8 @@
 
     digits                  1,797 images of 8x8 that come with scikit-learn
     digits:2, digits:3      numbers of two or three digits, 100 or 1,000 classes
+    omniglot_drawings       964 handwritten characters, 16 + 4 drawings of each, 105x105, grayscale;
+                            omniglot_drawings/all has 1,623, omniglot_drawings/first_400 fewer
     tiny_imagenet           200 classes of ImageNet, 100,000 + 10,000 images of 32x32
     cifar10, imagenet_resized/32x32, imagenet2012, ...
                             any name of TFDS with images and labels
@@ -19,8 +21,10 @@ for Tiny ImageNet), of larger ones the labels. A copy can be deleted at any time
 images are read without TensorFlow or TFDS installed.
 """
 
+import importlib
 import io
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +34,11 @@ from experiments.data.folder import VALIDATION_NAMES, load_folder
 from experiments.data.splits import Encoded, MissingDataError, Source, stored
 
 FOLDER_IMAGE_SIZE = 32
+OWN_BUILDERS = {
+    "omniglot_drawings": "experiments.data.omniglot",
+    "tiny_imagenet": "experiments.data.tiny_imagenet",
+}
+"""The data sets with a TFDS builder of this repository."""
 
 
 def load(name: str, data_dir: str | Path | None = None, *, image_size: int | None = None) -> Source:
@@ -211,12 +220,12 @@ def _builder(name, data_dir):
             f"installed. Received: data_dir={data_dir}. "
             "Install it: pip install tensorflow tensorflow-datasets"
         ) from error
-    if name.partition(":")[0] == "tiny_imagenet":
-        import experiments.data.tiny_imagenet  # noqa: F401  (registers its builder)
+    if module := OWN_BUILDERS.get(re.split("[:/]", name)[0]):
+        importlib.import_module(module)  # registers it
     try:
         return tfds, tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError as error:
         raise ValueError(
-            'Expected "digits", "digits:2", "digits:3", "tiny_imagenet", "folder:<path>" or a name '
-            f"that TFDS knows. Received: name={name!r}."
+            'Expected "digits", "digits:2", "digits:3", "omniglot_drawings", "tiny_imagenet", '
+            f'"folder:<path>" or a name that TFDS knows. Received: name={name!r}.'
         ) from error

@@ -6,15 +6,13 @@ Preparing it takes a few minutes and needs no network.
 """
 
 import io
-import tarfile
-import zipfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from experiments.data.archives import files
 from experiments.data.splits import MissingDataError, read_image
 
 TOP = "tiny-imagenet-200"
@@ -63,7 +61,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
         archive = find_archive(Path(dl_manager.manual_dir))
         texts = {
             name: contents.decode()
-            for name, contents in files(archive)
+            for name, contents in files(archive, TOP)
             if name in ("wnids.txt", "words.txt", "val/val_annotations.txt")
         }
         for name in ("wnids.txt", "words.txt", "val/val_annotations.txt"):
@@ -86,7 +84,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, archive, split, labels, annotations):
         seen = Counter()
-        for name, contents in files(archive):
+        for name, contents in files(archive, TOP):
             parts = name.split("/")
             if parts[0] != split or parts[-2] != "images":
                 continue
@@ -119,49 +117,6 @@ def find_archive(manual_dir: Path) -> Path:
         f"Tiny ImageNet is missing. Expected a folder {TOP} or an archive of it. "
         f"Received: manual_dir={manual_dir}, which has none. {INSTRUCTIONS}"
     )
-
-
-def files(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Yields the files of an archive, or of a folder, in its order.
-
-    Args:
-        archive: the folder `tiny-imagenet-200`, or a zip or tar file with everything under
-            `tiny-imagenet-200/`.
-
-    Yields:
-        Pairs of the path inside `tiny-imagenet-200`, with forward slashes, and the contents.
-
-    Raises:
-        ValueError: if the file is neither zip nor tar, or damaged.
-    """
-    if archive.is_dir():
-        for path in sorted(archive.rglob("*")):
-            if path.is_file():
-                yield path.relative_to(archive).as_posix(), path.read_bytes()
-        return
-    for name, contents in _packed(archive):
-        top, _, rest = name.removeprefix("./").partition("/")
-        if top == TOP:
-            yield rest, contents
-
-
-def _packed(archive):
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as packed:
-                for member in packed.infolist():
-                    if not member.is_dir():
-                        yield member.filename, packed.read(member)
-        else:
-            with tarfile.open(archive, "r|*") as packed:
-                for member in packed:
-                    if member.isfile():
-                        yield member.name, packed.extractfile(member).read()
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise ValueError(
-            f"Expected a complete zip or tar file. Received: {archive} ({error}). "
-            "Get the archive again."
-        ) from error
 
 
 def _png(name, contents):

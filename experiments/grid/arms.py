@@ -98,6 +98,39 @@ TRAINED_LONGER = (
 """What tells whether non-i.i.d. minibatches harm batch normalization late in training."""
 
 
+LATE = tuple(
+    {arm.name: arm for arm in (*PAPER, *CONTROLS)}[name]
+    for name in ("bn-noniid", "bn-shuffled", "brn-noniid", "bn-halves")
+)
+"""What tells whether averages and minibatch statistics change places late in training."""
+
+
+def at_depth(depth: int, width: int) -> tuple[Arm, ...]:
+    """Returns the non-i.i.d. arms and their controls in a network of another depth.
+
+    Args:
+        depth: normalization layers, `<arm>-depth<depth>`.
+        width: channels of the layers on one position, which keep the number of weights.
+    """
+    return tuple(
+        dataclasses.replace(
+            arm,
+            name=f"{arm.name}-depth{depth}",
+            label=f"{arm.label}, {depth} layers",
+            section="",
+            figure=None,
+            minibatch_statistics=False,
+            changes={"depth": depth, "deep_width": width},
+        )
+        for arm in (*PAPER, *CONTROLS)
+        if arm.name in ("bn-noniid", "bn-shuffled", "brn-noniid", "brn-shuffled")
+    )
+
+
+DEPTHS = sum(map(at_depth, (4, 8, 16, 32), (190, 136, 100, 74)), ())
+"""With 16 channels in the first layer and 400 classes all four have 132,000 weights, within 1 %."""
+
+
 def structured(arm: Arm, labels: int, images: int) -> Arm:
     """Returns a non-i.i.d. arm with minibatches of `labels` x `images`, `<arm>-<labels>x<images>`.
 

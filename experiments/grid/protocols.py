@@ -8,7 +8,9 @@ from experiments.grid.arms import (
     BOUNDS,
     CONTROLS,
     DEGREES,
+    DEPTHS,
     GROUP_SIZES,
+    LATE,
     PAPER,
     STRONGLY_STRUCTURED,
     TRAINED_LONGER,
@@ -22,6 +24,8 @@ from experiments.grid.arms import (
 MINIBATCH = 32
 """Examples of a worker's minibatch, as in the paper."""
 
+_LATER = ("depth", "deep_width", "warp")
+
 _THREE, _FIVE = tuple(range(3)), tuple(range(5))
 
 
@@ -33,7 +37,7 @@ class Protocol:
         name, title: for ids and for headings.
         source, image_size: name of the data and side of its images, as `data.load` takes them.
         classes, training_images: of the data: what guessing gets, and how long an epoch is.
-        network, width, modules, stem_stride: as `models.build` takes them.
+        network, width, modules, stem_stride, depth, deep_width: as `models.build` takes them.
         steps: training steps of a run.
         workers: minibatches of 32 in a step; the gradient is over all of them.
         labels_per_minibatch, images_per_label: structure of a non-i.i.d. minibatch; their product
@@ -46,7 +50,8 @@ class Protocol:
         alpha, epsilon: of the normalization, 1 - `momentum` and what is added to the variance.
         averaging: decay per step of the exponential moving average of all weights; at step t it is
             at most (1 + t) / (10 + t).
-        flip, shift, padding, noise: of the training images, as in `augmentation.Augmentation`.
+        flip, shift, padding, noise, warp: of the training images, as in
+            `augmentation.Augmentation`.
         evaluate_every: steps between two evaluations, and two checkpoints.
         evaluation_images: validation images, and as many training images, in an evaluation; all
             there are if there are fewer.
@@ -85,10 +90,15 @@ class Protocol:
     shift: int = 0
     padding: str = "zeros"
     noise: float = 0.0
+    depth: int = 0
+    deep_width: int = 0
+    warp: float = 0.0
 
     def settings(self) -> dict:
         """Returns the settings that decide what a run computes: a flat dict, ready for JSON."""
-        left_out = ("name", "title", "classes", "training_images", "studies", "notes")
+        left_out = {"name", "title", "classes", "training_images", "studies", "notes"}
+        # Settings that came when there were runs already say nothing where they change nothing.
+        left_out |= {name for name in _LATER if not getattr(self, name)}
         names = (field.name for field in dataclasses.fields(self))
         return {name: getattr(self, name) for name in names if name not in left_out}
 
@@ -191,6 +201,77 @@ TINY_IMAGENET_LONG = dataclasses.replace(
         "question that a short run leaves open: does the harm of non-i.i.d. minibatches come late?",
         *TINY_IMAGENET.notes[1:3],
         "alpha is 0.1, as there: averages look back 10 steps.",
+    ),
+)
+
+OMNIGLOT = Protocol(
+    name="omniglot",
+    title="Omniglot, deep",
+    source="omniglot_drawings",
+    classes=964,
+    training_images=15_424,
+    image_size=28,
+    network="deep",
+    width=16,
+    depth=16,
+    deep_width=128,
+    stem_stride=4,
+    steps=6025,
+    workers=8,
+    labels_per_minibatch=16,
+    images_per_label=2,
+    test_labels_per_minibatch=25,
+    learning_rate=0.016,
+    learning_rate_decay=0.03,
+    evaluate_every=482,
+    evaluation_images=3856,
+    studies=(Study("paper", "the paper's arms, and their controls", PAPER + CONTROLS, _FIVE),),
+    shift=3,
+    noise=0.3,
+    warp=0.15,
+    notes=(
+        "964 handwritten characters, of which 16 labels a minibatch are 1.66 %, the paper's share; "
+        "16 drawings of each to train on and 4 to validate, at 28x28, shifted, warped and noisy.",
+        "An Inception with 16 normalization layers on its longest path, the last 13 on one "
+        "position, of 255,000 weights, trained for 100 epochs (6,025 steps of 8 minibatches of "
+        "32); the paper has Inception-v3 with 94 normalization layers, and 160 epochs of steps of "
+        "50 minibatches.",
+        "With 8 minibatches a step the gradient suffers too from non-i.i.d. sampling. The shuffled "
+        "arms get the same 256 images a step, dealt out anew before they are normalized: what they "
+        "lose is mostly the gradient's, the rest is the normalization's.",
+    ),
+)
+
+OMNIGLOT_LONG = dataclasses.replace(
+    OMNIGLOT,
+    name="omniglot_long",
+    title="Omniglot, deep, trained longer",
+    steps=18_075,
+    evaluate_every=1205,
+    studies=(Study("late", "300 epochs", LATE, _THREE),),
+    notes=(
+        "As the protocol omniglot, but 18,075 steps (300 epochs): do averages and minibatch "
+        "statistics change places, does batch normalization on non-i.i.d. minibatches fall?",
+        *OMNIGLOT.notes[1:],
+    ),
+)
+
+OMNIGLOT_DEPTH = dataclasses.replace(
+    OMNIGLOT,
+    name="omniglot_depth",
+    title="Omniglot, by depth of normalization",
+    source="omniglot_drawings/first_400",
+    classes=400,
+    training_images=6_400,
+    steps=1000,
+    evaluate_every=200,
+    evaluation_images=1600,
+    studies=(Study("depth", "normalization layers, weights equal", DEPTHS, _THREE),),
+    notes=(
+        "The first 400 characters of Omniglot, 40 epochs (1,000 steps of 8 minibatches of 32), "
+        "from 4 to 32 normalization layers on the longest path, 132,000 weights throughout: a "
+        "deeper network is a narrower one.",
+        *OMNIGLOT.notes[2:],
     ),
 )
 
@@ -325,6 +406,9 @@ PROTOCOLS = (
     DIGITS,
     TINY_IMAGENET,
     TINY_IMAGENET_LONG,
+    OMNIGLOT,
+    OMNIGLOT_LONG,
+    OMNIGLOT_DEPTH,
     IMAGENET,
     TEST_TIME,
     TEST_TIME_TINY_IMAGENET,

@@ -14,7 +14,7 @@ from typing import Any
 from experiments.data.augmentation import PADDINGS
 from experiments.grid.protocols import MINIBATCH, Protocol
 
-NETWORKS = ("inception_small", "inception_v3")
+NETWORKS = ("inception_small", "deep", "inception_v3")
 _Limit = tuple[Callable[[Any], bool], str]
 
 
@@ -27,6 +27,7 @@ def _one_of(names):
 
 
 _POSITIVE = (lambda value: 0 < value < math.inf, "above 0")
+_NOT_BELOW_0 = (lambda value: 0 <= value < math.inf, "at least 0")
 _BELOW_1 = (lambda value: 0 <= value < 1, "from 0 to below 1")
 _UP_TO_1 = (lambda value: 0 < value <= 1, "above 0, up to 1")
 
@@ -55,7 +56,10 @@ LIMITS: dict[str, _Limit] = {
     "evaluation_images": _from(1),
     "shift": _from(0),
     "padding": _one_of(tuple(PADDINGS)),
-    "noise": (lambda value: 0 <= value < math.inf, "at least 0"),
+    "noise": _NOT_BELOW_0,
+    "warp": _NOT_BELOW_0,
+    "depth": _from(0),
+    "deep_width": _from(0),
 }
 """Setting -> what it can be, as a function and in words."""
 
@@ -123,5 +127,10 @@ def check_together(protocol: Protocol, where: str) -> None:
             f"{where}: expected labels_per_minibatch x images_per_label to be {MINIBATCH}. "
             f"Received: {protocol.labels_per_minibatch} x {protocol.images_per_label} = {made}."
         )
-    if protocol.network == "inception_small" and protocol.width < 1:
-        raise ValueError(f"{where}: expected width of at least 1. Received: width=0.")
+    needed = {"inception_small": ("width",), "deep": ("width", "depth", "deep_width")}
+    for name in needed.get(protocol.network, ()):
+        if not getattr(protocol, name):
+            raise ValueError(
+                f"{where}: expected {name} of at least 1 in a network {protocol.network!r}. "
+                f"Received: {name}=0."
+            )

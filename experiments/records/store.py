@@ -13,7 +13,6 @@ way out and what that costs. Reading writes nothing.
 
 import json
 import os
-from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
@@ -107,7 +106,8 @@ class Store:
             DamagedError: if the file is not a whole checkpoint of this run, or was made with
                 another configuration.
         """
-        with self._opened_checkpoint(run) as saved:
+
+        def read(saved):
             arrays = dict(saved)
             text = arrays.pop("notes").item()
             checksum = arrays.pop("checksum", None)  # checkpoints had none once
@@ -115,29 +115,30 @@ class Store:
                 raise ValueError("contents that do not fit their checksum")
             if checksum is None and not all(map(checks.finite, arrays.values())):
                 raise ValueError("numbers that are not finite, and no checksum")
-            notes = checks.parsed(text)
-            checks.check_notes(notes)
-            self._check_config(run, notes["config"], self.checkpoint_path(run))
-            return notes, arrays
-        return None
+            return self._checked_notes(run, text), arrays
+
+        return self._read_checkpoint(run, read)
 
     def checkpoint_notes(self, run: Run) -> dict | None:
         """Returns the notes alone, in no time: the arrays are not read, so not checked."""
-        with self._opened_checkpoint(run) as saved:
-            notes = checks.parsed(saved["notes"].item())
-            checks.check_notes(notes)
-            return notes
-        return None
+        return self._read_checkpoint(
+            run, lambda saved: self._checked_notes(run, saved["notes"].item())
+        )
 
-    @contextmanager
-    def _opened_checkpoint(self, run):
+    def _checked_notes(self, run, text):
+        notes = checks.parsed(text)
+        checks.check_notes(notes)
+        self._check_config(run, notes["config"], self.checkpoint_path(run))
+        return notes
+
+    def _read_checkpoint(self, run, read):
         """Turns whatever reading a file can raise into an error that says what to do."""
         path = self.checkpoint_path(run)
         try:
             with open(path, "rb") as file, np.load(file) as saved:
-                yield saved
+                return read(saved)
         except FileNotFoundError:  # there was none, or the run ended just now
-            return
+            return None
         except DamagedError:
             raise
         except Exception as error:  # of zipfile, zlib, struct, pickle, json ...: anything

@@ -1,11 +1,13 @@
 """The networks; how they normalize is an argument.
 
 Each normalization stands after a convolution and before its ReLU, with gamma fixed to 1 (Ioffe
-2017, section 4). `inception_small` is Inception in small, for images of 8 to 64 pixels;
+2017, section 4). `inception_small` is Inception in small, for images of 8 to 64 pixels; `deep` one
+of as many normalization layers as one likes, most of them on one position;
 `inception_v3` is the paper's network, for images of 75 pixels and more, 299 in the paper.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import keras
@@ -13,9 +15,11 @@ from keras import layers
 
 import brn
 from experiments.grid.normalizations import Bounds, Normalization
+from experiments.grid.settings import NETWORKS
 from experiments.training.layers import AveragesAsConstants
 
-NETWORKS = ("inception_small", "inception_v3")
+BRANCH = 4
+"""Convolutions of the long branch of a module of `deep`."""
 
 
 _HUGE = 1e9  # schedules move between finite numbers
@@ -75,6 +79,8 @@ def of_arm(arm, protocol, source, normalize=None, **changes) -> keras.Model:
         protocol.width,
         protocol.modules,
         protocol.stem_stride,
+        protocol.depth,
+        protocol.deep_width,
     )
 
 
@@ -86,6 +92,8 @@ def build(
     width: int = 16,
     modules: int = 3,
     stem_stride: int = 1,
+    depth: int = 0,
+    deep_width: int = 0,
 ) -> keras.Model:
     """Builds a network from images, float32 `(batch, height, width, channels)`, to logits.
 
@@ -94,13 +102,17 @@ def build(
         image_shape: `(height, width, channels)`.
         classes: number of logits.
         normalize: makes a normalization layer.
-        width, modules, stem_stride: of `inception_small`.
+        width, stem_stride: of `inception_small` and `deep`.
+        modules: of `inception_small`.
+        depth, deep_width: of `deep`.
 
     Raises:
         ValueError: for another network.
     """
     if network == "inception_small":
         return inception_small(image_shape, classes, normalize, width, modules, stem_stride)
+    if network == "deep":
+        return deep(image_shape, classes, normalize, width, depth, deep_width, stem_stride)
     if network == "inception_v3":
         return inception_v3(image_shape, classes, normalize)
     raise ValueError(f"Expected a network of {NETWORKS}. Received: network={network!r}")
@@ -118,10 +130,7 @@ def inception_small(image_shape, classes, normalize, width=16, modules=3, stem_s
         modules: how many; the images are halved before each.
         stem_stride: stride of the stem, whose filters are as large, and at least 3x3.
     """
-
-    def convolution(x, filters, size, strides=1):
-        x = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
-        return layers.ReLU()(normalize()(x))
+    convolution = functools.partial(_convolution, normalize)
 
     def module(x, filters):
         """Four branches: 1x1; 1x1 then 3x3; 1x1 then two 3x3; 3x3 average then 1x1."""
@@ -143,6 +152,68 @@ def inception_small(image_shape, classes, normalize, width=16, modules=3, stem_s
         x = module(halve(x, filters), filters)
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="inception_small")
+
+
+def deep(image_shape, classes, normalize, width, depth, deep_width, stem_stride=4):
+    """An Inception with many normalization layers, most of them on one position.
+
+    There a channel's statistics are over the examples alone, as they nearly are in the last part of
+    Inception-v3's 94 normalization layers. Square patches beside each other, 3x3 convolutions with
+    stride 2 down to 2x2 positions or fewer, a convolution over all positions that are left, then
+    Inception modules of two branches: one 1x1 convolution, and `BRANCH` of them.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        classes: number of logits.
+        normalize: makes a normalization layer.
+        width: channels of the patches; the 3x3 convolutions have 2, 3, ... times as many.
+        depth: normalization layers on the longest path, one after each convolution.
+        deep_width: channels on one position, half of them of each branch.
+        stem_stride: side of a patch, a divisor of the images' height and width.
+
+    Raises:
+        ValueError: if no number of modules gives that depth, or patches do not fit.
+    """
+    inputs = keras.Input(image_shape, name="images")
+    convolution = functools.partial(_convolution, normalize)
+    x = convolution(_patches(inputs, stem_stride), width, 1)
+    made = 1
+    while max(x.shape[1:3]) > 2:
+        made += 1
+        x = convolution(x, width * made, 3, strides=2)
+    x = convolution(x, deep_width, x.shape[1:3], padding="valid")
+    made += 1
+    modules, rest = divmod(depth - made, BRANCH)
+    if modules < 0 or rest:
+        raise ValueError(
+            f"Expected a depth of {made}, {made + BRANCH}, {made + 2 * BRANCH}, ... for images of "
+            f"shape {image_shape} in patches of side {stem_stride}. Received: depth={depth}"
+        )
+    for _ in range(modules):
+        short = convolution(x, deep_width // 2, 1)
+        for _ in range(BRANCH):
+            x = convolution(x, deep_width // 2, 1)
+        x = layers.Concatenate()([short, x])
+    x = layers.Flatten()(x)
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="deep")
+
+
+def _patches(images, side):
+    """Returns the images' square patches as positions: a convolution of them becomes a product."""
+    height, width, channels = images.shape[1:]
+    if height % side or width % side:
+        raise ValueError(
+            "Expected a stem's stride that divides the images' height and width. "
+            f"Received: stem_stride={side}, images of shape {images.shape[1:]}"
+        )
+    x = layers.Reshape((height // side, side, width // side, side * channels))(images)
+    x = layers.Permute((1, 3, 2, 4))(x)
+    return layers.Reshape((height // side, width // side, side * side * channels))(x)
+
+
+def _convolution(normalize, x, filters, size, strides=1, padding="same"):
+    x = layers.Conv2D(filters, size, strides=strides, padding=padding, use_bias=False)(x)
+    return layers.ReLU()(normalize()(x))
 
 
 def inception_v3(image_shape, classes, normalize):

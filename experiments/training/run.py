@@ -148,7 +148,9 @@ class Trainer:
         return Minibatches(
             self.source.train,
             sampler(protocol, self.arm, self.source, seed),
-            Augmentation(protocol.flip, protocol.shift, protocol.padding, protocol.noise),
+            Augmentation(
+                protocol.flip, protocol.shift, protocol.padding, protocol.noise, protocol.warp
+            ),
             total_steps=protocol.steps,
             first_step=first_step,
             part=slice(group.rank * share, (group.rank + 1) * share),

@@ -15,10 +15,7 @@ import itertools
 import multiprocessing
 import os
 import signal
-import sys
-import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,16 +23,18 @@ from multiprocessing import connection, resource_tracker
 from pathlib import Path
 
 from experiments.grid.runs import Run
-from experiments.records.curves import Curves
 from experiments.records.store import DamagedError, Store
 from experiments.training.display import Display
+from experiments.training.process import (
+    CHECKPOINT_KEPT,
+    STOP_SIGNALS,
+    STOPPED,
+    train_arm,
+    work,
+)
 
 STOP_SECONDS = 25
 """So long may runs take to write a checkpoint when they are told to stop: clusters wait 30."""
-STOPPED = 75
-"""Exit code after SIGTERM: EX_TEMPFAIL, to be tried again."""
-_CHECKPOINT_KEPT = "Its last checkpoint is kept: the same command goes on from there."
-_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 @dataclass
@@ -112,7 +111,7 @@ class _Signals:
         self.received = []
 
     def __enter__(self):
-        self._before = {number: signal.signal(number, self._note) for number in _STOP_SIGNALS}
+        self._before = {number: signal.signal(number, self._note) for number in STOP_SIGNALS}
         return self
 
     def __exit__(self, *_):
@@ -156,11 +155,11 @@ class _Team:
     def _start(self, cores):
         ours, theirs = multiprocessing.Pipe()
         process = multiprocessing.get_context("spawn").Process(
-            target=_work, args=(theirs, cores, *self._settings), daemon=True
+            target=work, args=(theirs, cores, *self._settings), daemon=True
         )
         # Until it can say what to do at a signal, a new process gets none.
         resource_tracker.ensure_running()  # it would let the signals through again
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             process.start()
         finally:
@@ -240,7 +239,7 @@ def _cause_of_death(exitcode):
     if exitcode < 0:
         how = signal.Signals(-exitcode).name
     hint = ", as the system does when memory runs out" if exitcode == -signal.SIGKILL else ""
-    return f"its process died ({how}{hint}). {_CHECKPOINT_KEPT}"
+    return f"its process died ({how}{hint}). {CHECKPOINT_KEPT}"
 
 
 def _divided_cores(jobs):
@@ -249,118 +248,3 @@ def _divided_cores(jobs):
         return [None] * jobs
     cores = sorted(os.sched_getaffinity(0))
     return [set(cores[job::jobs]) or set(cores) for job in range(jobs)]
-
-
-# What follows runs in the processes.
-
-
-class _Stop:
-    """What SIGTERM does in a process: between steps it is only noted, elsewhere it ends it."""
-
-    def __init__(self):
-        self.wanted = self.can_wait = False
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, which says so
-        signal.signal(signal.SIGTERM, self._note)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-
-    def _note(self, number, frame):
-        self.wanted = True
-        if not self.can_wait:
-            sys.exit(STOPPED)
-
-
-def _work(pipe, cores, train, results, *settings):
-    """The body of a process; says how it goes in `pipe`: (kind, run or None, detail)."""
-    stop = _Stop()
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    if cores:
-        os.sched_setaffinity(0, cores)
-    store = Store(results)
-    while not stop.wanted:
-        pipe.send(("ready", None, None))
-        runs = pipe.recv()
-        if not runs:
-            break
-        try:
-            train(runs, pipe, stop, store, *settings)
-        except _UnusableDataError as error:
-            pipe.send(("unusable", None, str(error)))
-        except BrokenPipeError:
-            return  # nobody is left to be told
-
-
-class _UnusableDataError(Exception):
-    """No run of the protocol can be trained."""
-
-
-def _end_with(parent):
-    """Ends this process, whatever it is doing, when the command that started it is gone."""
-    connection.wait([parent.sentinel])
-    os._exit(1)
-
-
-def train_arm(runs, pipe, stop, store, data_dir, instruments, checkpoint_minutes, events):
-    """Trains the runs of an arm one after another, and tells `pipe` what becomes of each."""
-    trainer, told, look = None, 0.0, Curves(store.root, events)
-
-    def progress(run, step):
-        nonlocal told
-        stop.can_wait = True
-        if time.monotonic() - told > 0.2:
-            pipe.send(("step", run, step))
-            told = time.monotonic()
-        return stop.wanted
-
-    for run in runs:
-        lock = store.try_lock(run)
-        if lock is None:
-            pipe.send(("ended", run, "busy"))
-            continue
-        try:
-            result = store.result(run)  # it may have ended while this process was busy
-            if result is None:
-                notes = store.checkpoint_notes(run)
-                pipe.send(("step", run, notes["step"] if notes else 0))
-                trainer = trainer or _trainer(run, data_dir, instruments)
-                result = trainer.run(run.seed, store, progress, checkpoint_minutes, look)
-            pipe.send(("ended", run, result["status"] if result else "stopped"))
-        except (BrokenPipeError, _UnusableDataError):
-            raise
-        except OSError as error:  # a full disk, say
-            pipe.send(("failed", run, f"{error}. {_CHECKPOINT_KEPT}"))
-        except ValueError as error:
-            pipe.send(("failed", run, str(error)))
-        except Exception as error:  # of the backend, say: the other runs go on
-            traceback.print_exc()
-            pipe.send(("failed", run, f"{type(error).__name__}: {error}"))
-        finally:
-            stop.can_wait = False
-            lock.release()
-        if stop.wanted:
-            return
-
-
-def _trainer(run, data_dir, instruments):
-    from experiments.data.load import load
-
-    protocol = run.protocol
-    try:
-        source = load(protocol.source, data_dir, image_size=protocol.image_size)
-    except (OSError, ValueError) as error:
-        raise _UnusableDataError(str(error)) from error
-    if source.left_out:
-        print(
-            f"{source.name}: {len(source.left_out)} files and classes are left out; `prepare` says "
-            "which, and why.",
-            file=sys.stderr,
-        )
-    if source.classes != protocol.classes:
-        raise _UnusableDataError(
-            f"Expected {protocol.source} to have the {protocol.classes} classes of the protocol "
-            f"{protocol.name}. Received: {source.classes} classes. Correct the protocol."
-        )
-    # Keras is imported here, after the cores have been divided: backends count them once.
-    from experiments.training.run import Trainer
-
-    return Trainer(protocol, run.arm, source, instruments)

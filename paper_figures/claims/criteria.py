@@ -31,6 +31,8 @@ from paper_figures.load import MINIBATCH, OWN, TRAINING, VALIDATION, Scale
 from paper_figures.statistics import Estimate, mean_interval, median_interval
 from paper_figures.words import show
 
+DEPTHS = (4, 8, 16, 32)
+"""Normalization layers of the networks of the study `depth`."""
 SPIKE = 0.5
 """How far a step's loss is above the mean of the 50 before, at least, for a spike."""
 
@@ -87,6 +89,10 @@ class Claim:
         """Estimate the mean of the numbers over the seeds that all its arms have."""
         return mean_interval(self.numbers(scale, at).dropna())
 
+    def note(self, scale: Scale, at: str = OWN, speed=None) -> str:
+        """What is to be said beside the verdict of a case."""
+        return self.remark(scale)
+
 
 @dataclass(frozen=True)
 class StepTime(Claim):
@@ -104,13 +110,23 @@ class StepTime(Claim):
 
     def estimate(self, scale: Scale, at: str = OWN, speed=None) -> Estimate:
         """Estimate the bar less the median ratio, over the benchmark's rounds."""
-        row = self._measured(speed).set_index("backend").loc[at]
-        times = speed.times
+        row, times = self._row(at, speed), speed.times
         rounds = times.loc[
             (times["backend"] == at) & (times["shape"] == row["shape"]), "rounds"
         ].min()
         found = median_interval(row["ratio"], row["q25"], row["q75"], int(rounds))
         return Estimate(self.bar - found.mean, self.bar - found.high, self.bar - found.low, found.n)
+
+    def note(self, scale: Scale, at: str = OWN, speed=None) -> str:
+        """The ratio with its quartiles."""
+        row = self._row(at, speed)
+        return (
+            f"a step of {row['shape']}: BRN / BN {row['ratio']:.3f}, "
+            f"quartiles {row['q25']:.3f} to {row['q75']:.3f}"
+        )
+
+    def _row(self, at, speed) -> pd.Series:
+        return self._measured(speed).set_index("backend").loc[at]
 
     def _measured(self, speed) -> pd.DataFrame:
         ratios = speed.ratios
@@ -119,11 +135,12 @@ class StepTime(Claim):
 
 
 def _difference(name, text, first, second, threshold=0.0, measure=VALIDATION, **more):
-    of = {VALIDATION: "final", TRAINING: "final training accuracy,"}[measure]
+    of = {VALIDATION: "final ", TRAINING: "final training accuracy, "}[measure]
+    of = more.pop("of", of)
     limits = f"> {threshold:g}"
     if "below" in more:
         limits = f"between {threshold:g} and {more['below']:g}"
-    criterion = f"{of} {first} - {second} {limits}"
+    criterion = f"{of}{first} - {second} {limits}"
     arms, numbers = (first, second), gap(first, second, measure)
     return Claim(name, text, criterion, arms, numbers, threshold, **more)
 
@@ -284,14 +301,14 @@ STAGE = (
         less(final("bn-noniid{}"), final("bn-noniid{}", MINIBATCH)),
     ),
     _difference(
-        "E2", "halves gain next to nothing", "bn-halves{}", "bn-noniid{}", -1, below=2
+        "E2", "halves gain next to nothing", "bn-halves{}", "bn-noniid{}", -1, below=2, of=""
     ),
-    _difference("E3", "BRN already beats BN", "brn-noniid{}", "bn-noniid{}"),
+    _difference("E3", "BRN already beats BN", "brn-noniid{}", "bn-noniid{}", of=""),
     _difference(
         "E4a", "and stays below its i.i.d. twin, the same images shuffled", "brn-shuffled{}",
-        "brn-noniid{}",
+        "brn-noniid{}", of="",
     ),
-    _difference("E4b", "and below BRN-32", "brn-32", "brn-noniid{}"),
+    _difference("E4b", "and below BRN-32", "brn-32", "brn-noniid{}", of=""),
 )  # fmt: skip
 """The paper's figure 3 in its first 36 epochs."""
 
@@ -307,10 +324,13 @@ def _deeper(name, text, first, second):
     return Claim(name, text, f"{words} > 0", (*arms, *others), less(more, fewer))
 
 
+_FITS = "the network fits its minibatches"
+
 CHECKS = (
-    _shown("M1", "the network fits its minibatches", "bn-32", IN_MINIBATCHES),
-    _shown("M1", "the network fits its minibatches", "bn-shuffled{}", IN_MINIBATCHES),
-    _shown("M1", "the network fits its minibatches", "bn-noniid{}", IN_MINIBATCHES),
+    _shown("M1", _FITS, "bn-32", IN_MINIBATCHES),
+    _shown("M1", _FITS, "bn-shuffled{}", IN_MINIBATCHES),
+    _shown("M1", _FITS, "bn-noniid{}", IN_MINIBATCHES),
+    *(_shown("M1", _FITS, f"bn-shuffled-depth{depth}", IN_MINIBATCHES) for depth in DEPTHS),
     Claim(
         "M2", "the control pays for the gradient", "bn-32 - bn-shuffled{}",
         ("bn-32", "bn-shuffled{}"), gap("bn-32", "bn-shuffled{}"), None,
@@ -323,7 +343,15 @@ CHECKS = (
 )  # fmt: skip
 """Whether the experiment does what it is meant to: values without a verdict."""
 
+
+def _damage_shown(normalization, depth):
+    numbers, (shuffled, noniid) = _damage(normalization, depth)
+    text = f"damage to {normalization.upper()} at depth {depth}"
+    return Claim("D0", text, f"{shuffled} - {noniid}", (shuffled, noniid), numbers, None)
+
+
 DEPTH = (
+    *(_damage_shown(kind, depth) for kind in ("bn", "brn") for depth in DEPTHS),
     _deeper("D1", "depth makes it worse for BN", _damage("bn", 32), _damage("bn", 4)),
     _deeper("D2", "at depth 32 it harms BN more than BRN", _damage("bn", 32), _damage("brn", 32)),
     _difference(

@@ -27,8 +27,8 @@ SHORTER = {"tiny_imagenet_long": "tiny_imagenet"}
 
 
 def applies(scale: Scale) -> bool:
-    """Whether the scale has the arms that tell what normalization does: C5b's, or D1's."""
-    return DAMAGE.runs(scale) or DEPTH[0].runs(scale)
+    """Whether the scale has the arms that tell what normalization does, at some depth or C5b's."""
+    return any(claim.runs(scale) for claim in (DAMAGE, *DEPTH))
 
 
 def verdict(estimate: Estimate, threshold: float, below: float | None = None) -> str:
@@ -160,7 +160,7 @@ def _row(part, claim, scale, at, case, speed, theirs):
     notes = ["post hoc"] if part == "stage" and scale.name in OLDER else []
     notes += [f"missing: {describe_runs(missing)}"] if missing else []
     notes += [f"{arm}: {len(scale.diverged(arm))} diverged" for arm in arms if scale.diverged(arm)]
-    notes += [remark] if (remark := claim.remark(scale)) else []
+    notes += [remark] if (remark := claim.note(scale, at, speed)) else []
     seeds = set.intersection(*(_seeds(scale, arm) for arm in arms))
     return {
         "part": part,

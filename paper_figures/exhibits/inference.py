@@ -330,10 +330,10 @@ QUESTIONS = {
         "Normalize with averages as constants, and the gradient no longer knows that the "
         "normalization will undo what it does: weights grow step by step and learning suffers. Use "
         "the averages in the forward pass and let the gradient flow through the minibatch's "
-        "statistics, and it trains. With independent minibatches of 32 no difference to batch "
-        "normalization is shown in the longer runs on Tiny ImageNet, but in the short ones on "
-        "digits it ends some points below. Within bounds this is Batch Renormalization, and with "
-        "microbatches of 4 that is the better one.",
+        "statistics, and it trains: within bounds this is Batch Renormalization, the better one "
+        "with microbatches of 4, while with independent minibatches of 32 it ends some points "
+        "below batch normalization in short runs on digits, and no difference is shown in longer "
+        "ones on Tiny ImageNet.",
         "Training with the averages",
         draw_training,
         find_training,

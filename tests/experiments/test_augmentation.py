@@ -102,3 +102,46 @@ def test_refuses_other_settings(settings, received):
 def test_refuses_a_shift_as_large_as_the_image(rng):
     with pytest.raises(ValueError, match=r"shift=3, images of shape \(1, 3, 4, 1\)"):
         Augmentation(shift=3)(IMAGE, rng)
+
+
+def test_a_warp_moves_a_point_by_its_linear_map():
+    """With the map known, each new pixel is the old image at the mapped place, interpolated."""
+
+    class Known:
+        def uniform(self, low, high, size):
+            assert (low, high, size) == (-0.2, 0.2, (1, 2, 2))
+            return np.array([[[0.0, 0.5], [0.0, 0.0]]])  # down += across / 2
+
+    image = np.zeros((1, 5, 5, 1), np.uint8)
+    image[0, 2, :, 0] = 100  # a line across the middle
+    warped = Augmentation(warp=0.2)._warped(image, Known(), slice(None), len(image))[0, ..., 0]
+    # The new pixel (i, j) shows the old one at i + (j - 2) / 2: the line is there at i = 3 - j / 2.
+    expected = np.zeros((5, 5))
+    for column in range(5):
+        down = 3 - column / 2
+        whole = int(down)
+        expected[whole, column] = 100 * (1 - (down - whole))
+        if down > whole:
+            expected[whole + 1, column] = 100 * (down - whole)
+    np.testing.assert_allclose(warped, expected, atol=1e-4)
+
+
+def test_warping_keeps_the_middle_and_fills_the_outside_with_black():
+    images = np.full((64, 9, 9, 2), 200, np.uint8)
+    warped = (Augmentation(warp=0.3)(images, np.random.default_rng(0)) + 1) * 127.5
+    np.testing.assert_allclose(warped[:, 4, 4], 200, atol=1e-3)
+    assert warped.min() > -1e-3
+    assert warped.max() < 200.001
+    assert (warped[:, 0, 0, 0] < 100).any()
+
+
+def test_no_warp_changes_nothing():
+    images = np.random.default_rng(0).integers(256, size=(3, 6, 6, 1), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        Augmentation(warp=0.0)(images, np.random.default_rng(0)), scale(images)
+    )
+
+
+def test_a_negative_warp_is_refused():
+    with pytest.raises(ValueError, match=r"warp=-0\.1"):
+        Augmentation(warp=-0.1)

@@ -1,6 +1,7 @@
 """The networks: their normalization is an argument, before each ReLU, gamma fixed to 1."""
 
 import keras
+import numpy as np
 import pytest
 
 import brn
@@ -67,3 +68,39 @@ def test_inception_v3_is_the_one_of_keras_but_for_the_normalization():
 def test_unknown_network():
     with pytest.raises(ValueError, match="network='vgg'"):
         models.build("vgg", (8, 8, 1), 2, make())
+
+
+@pytest.mark.parametrize(("depth", "modules"), [(4, 0), (8, 1), (32, 7)])
+def test_the_deep_network_has_as_many_normalization_layers_on_its_longest_path(depth, modules):
+    model = models.deep((28, 28, 1), 10, keras.layers.BatchNormalization, 4, depth, 8)
+    longest = {}
+    for layer in model.layers:  # in the order of the graph
+        before = [longest[id(t)] for t in keras.tree.flatten(layer.input) if id(t) in longest]
+        own = isinstance(layer, keras.layers.BatchNormalization)
+        longest[id(layer.output)] = max(before, default=0) + own
+    assert longest[id(model.output)] == depth
+    normalized = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert len(normalized) == 4 + 5 * modules
+    # All after the third are on one position.
+    assert [x.output.shape[1:3] for x in normalized[2:]] == [(2, 2)] + [(1, 1)] * (1 + 5 * modules)
+
+
+@pytest.mark.parametrize("depth", [3, 5, 15])
+def test_a_depth_that_no_number_of_modules_gives_is_refused(depth):
+    with pytest.raises(ValueError, match=rf"Expected a depth of 4, 8, 12.*depth={depth}"):
+        models.deep((28, 28, 1), 10, keras.layers.BatchNormalization, 4, depth, 8)
+
+
+def test_patches_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="stem_stride=5"):
+        models.deep((28, 28, 1), 10, keras.layers.BatchNormalization, 4, 8, 8, stem_stride=5)
+
+
+def test_a_patch_is_one_position_with_all_its_pixels():
+    images = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3).astype("float32")
+    patches = keras.ops.convert_to_numpy(models._patches(keras.ops.array(images), 2))
+    assert patches.shape == (2, 2, 3, 12)
+    for row in range(2):
+        for column in range(3):
+            patch = images[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            np.testing.assert_array_equal(patches[:, row, column], patch.reshape(2, 12))

@@ -135,7 +135,7 @@ CHANGED_NOTES = np.array(json.dumps({**notes(4), "config": RUN.config(), "step":
         (lambda whole: b"\x00" * len(whole), "."),
         (lambda whole: b"a text\n" * 100, "."),
         (lambda whole: flipped(whole, whole.index(b"model_0") + 200), "CRC|Bad|checksum"),
-        (lambda whole: flipped(whole, 6), "."),
+        (lambda whole: flipped(whole, whole.rindex(b"PK\x01\x02")), "."),
         (lambda whole: WHOLE, "."),
         (lambda whole: saved(model_0=np.zeros(3)), "notes"),
         (lambda whole: rewritten(whole, model_0=np.ones(3)), "checksum"),

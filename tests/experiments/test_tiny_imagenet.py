@@ -8,9 +8,10 @@ from PIL import Image
 
 pytest.importorskip("tensorflow_datasets")
 
+from experiments.data.archives import files
 from experiments.data.load import load, prepare
 from experiments.data.splits import MissingDataError
-from experiments.data.tiny_imagenet import TOP, files, find_archive
+from experiments.data.tiny_imagenet import TOP, find_archive
 
 pytestmark = pytest.mark.any_backend
 
@@ -104,7 +105,7 @@ def test_finds_the_manual_folder_of_tfds(tmp_path):
 def test_files_are_those_of_the_archive(form, manual_dir):
     contents = archive_files(32)
     WRITERS[form](manual_dir, contents)
-    assert dict(files(find_archive(manual_dir))) == contents
+    assert dict(files(find_archive(manual_dir), TOP)) == contents
 
 
 def test_images_of_the_right_size_keep_their_pixels(manual_dir, tmp_path, rng):
@@ -149,4 +150,4 @@ def test_refuses_what_is_no_archive(manual_dir):
     path = manual_dir / f"{TOP}.zip"
     path.write_bytes(b"an interrupted download")
     with pytest.raises(ValueError, match=r"complete zip or tar file\. Received: .*\.zip"):
-        list(files(find_archive(manual_dir)))
+        list(files(find_archive(manual_dir), TOP))
