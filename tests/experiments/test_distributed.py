@@ -47,7 +47,7 @@ def test_the_shares_of_a_step_are_its_examples_each_once_augmented_alike(process
             return super().images(indices)
 
     noted = Noted(split.labels, split.array)
-    augmentation = Augmentation(flip=True, shift=2, noise=0.1)
+    augmentation = Augmentation(flip=True, shift=2, noise=0.1, warp=0.2)
     whole = Minibatches(split, sampler, augmentation, total_steps=5)
     share = 32 // processes
     parts = [
