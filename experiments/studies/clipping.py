@@ -21,10 +21,9 @@ import pandas as pd
 import files
 from brn.callbacks import RenormMonitor
 from experiments.data.load import load
-from experiments.data.pipeline import Minibatches
 from experiments.grid.runs import Run
 from experiments.training.environment import environment
-from experiments.training.run import Trainer, sampler
+from experiments.training.run import Trainer
 
 
 class Clock(keras.callbacks.Callback):
@@ -69,17 +68,12 @@ def cost(seconds: list[float], every: int, default: int) -> dict[str, float | in
 def watch(run: Run, every: int) -> tuple[list[dict], list[float]]:
     """Trains a run; returns the monitor's history and the seconds of each step."""
     protocol, arm, seed = run.protocol, run.arm, run.seed
-    source = load(protocol.source, image_size=protocol.image_size)
-    trainer = Trainer(protocol, arm, source)
-
-    def minibatches(seed):
-        return Minibatches(
-            source.train, sampler(protocol, arm, source, seed), total_steps=protocol.steps
-        )
-
+    trainer = Trainer(protocol, arm, load(protocol.source, image_size=protocol.image_size))
     keras.utils.set_random_seed(seed)
-    monitor, clock = RenormMonitor(minibatches(seed + 1000), every), Clock()
-    trainer.model.fit(minibatches(seed), shuffle=False, verbose=0, callbacks=[clock, monitor])
+    monitor, clock = RenormMonitor(trainer.minibatches(seed + 1000), every), Clock()
+    trainer.model.fit(
+        trainer.minibatches(seed), shuffle=False, verbose=0, callbacks=[clock, monitor]
+    )
     return monitor.history, clock.seconds
 
 
