@@ -12,9 +12,10 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DELETE_ON_ERROR:
-.PHONY: install reproduce test figures benchmark docs drills package lint format clean $(BACKENDS:%=test-%) $(BACKENDS:%=benchmark-%)
+.PHONY: install reproduce test figures benchmark docs drills package lint format clean $(BACKENDS:%=test-%)
 
-# Installation: one stamp for each set of requirements.
+# Installation: a stamp for each set of requirements, each after the one before. What uses more than the
+# first waits for all of them, so that with --jobs nothing runs while .venv changes.
 
 .venv/created:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and \
@@ -26,19 +27,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 	$(BIN)/pip install --quiet --editable ".[experiments,jax]"
 	@touch $@
 
-.venv/test-tensorflow .venv/test-jax: .venv/experiments
-	$(BIN)/pip install --quiet --editable ".[experiments,jax,test]"
-	@touch .venv/test-tensorflow .venv/test-jax
+.venv/development: .venv/experiments
+	$(BIN)/pip install --quiet --editable ".[experiments,jax,test,docs]"
+	@touch $@
 
-.venv/test-torch: .venv/test-tensorflow
+.venv/torch: .venv/development
 	$(BIN)/pip install --quiet $(TORCH)
 	@touch $@
 
-.venv/docs: .venv/experiments
-	$(BIN)/pip install --quiet --editable ".[experiments,jax,docs]"
-	@touch $@
-
-install: $(BACKENDS:%=.venv/test-%) .venv/docs
+install: .venv/development $(if $(filter torch,$(BACKENDS)),.venv/torch)
 
 # The paper in miniature, on the digits that come with scikit-learn.
 
@@ -57,42 +54,42 @@ figures: .venv/experiments
 	$(BIN)/python -m experiments collect
 	$(BIN)/python -m paper_figures --pages README.md docs/test-time-statistics.md
 
-# The layers' speed beside other layers', minutes for each backend; nothing else should run.
+# The layers' speed beside other layers', minutes for each backend, one after another; nothing else should run.
 
-benchmark: $(BACKENDS:%=benchmark-%) figures
-
-$(BACKENDS:%=benchmark-%): benchmark-%: .venv/test-%
-	KERAS_BACKEND=$* $(BIN)/python -m experiments benchmark
+benchmark: install
+	for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python -m experiments benchmark || exit 1; done
+	$(MAKE) figures
 
 # The documentation, into docs/_build/html; a warning is an error.
 
-docs: .venv/docs figures
+docs: install
+	$(MAKE) figures
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
 
 # Tests marked `any_backend` do not depend on the backend: they run on the first of BACKENDS only.
 
 test: $(BACKENDS:%=test-%) docs
 
-$(BACKENDS:%=test-%): test-%: .venv/test-%
+$(BACKENDS:%=test-%): test-%: install
 	KERAS_BACKEND=$* $(BIN)/python -m pytest $(if $(filter-out $(firstword $(BACKENDS)),$*),-m "not slow and not any_backend")
 
 # Faults provoked in real runs, and what was lost counted; some fifteen minutes.
 
 drills: export KERAS_BACKEND ?= jax
-drills: .venv/test-jax
+drills: .venv/development
 	PYTHONPATH=$(CURDIR) $(BIN)/python .ci/drills.py
 
-lint: .venv/test-tensorflow
+lint: .venv/development
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
 # What others would install: built, looked into, installed into an empty environment and tried.
 
-package: .venv/test-tensorflow
+package: .venv/development
 	$(BIN)/python .ci/package.py
 
-format: .venv/test-tensorflow
+format: .venv/development
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 

@@ -52,6 +52,7 @@ class Section:
         environment: What it was made with.
         cost: Runs and hours.
         page: Of the documentation, on which it is shown; "" for the page of results.
+        first: Whether it comes before all others.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Section:
     environment: tuple[str, ...] = ()
     cost: str = ""
     page: str = ""
+    first: bool = False
 
     @classmethod
     def of(cls, scale: Scale) -> "Section":
@@ -134,8 +136,8 @@ class Exhibit:
 def collect(results: Results) -> list[Exhibit]:
     """Returns all exhibits, section by section.
 
-    What took longest comes first, and last what has a page of its own in the documentation. In a
-    section the families come in the order of their places.
+    After what is to come first, what took longest does, and last what has a page of its own in the
+    documentation. In a section the families come in the order of their places.
     """
     modules = [
         importlib.import_module(f"{rooms.__name__}.{found.name}")
@@ -144,7 +146,12 @@ def collect(results: Results) -> list[Exhibit]:
     families = sorted((m for m in modules if hasattr(m, "exhibits")), key=lambda m: m.PLACE)
     found = [exhibit for family in families for exhibit in family.exhibits(results)]
     names = [*(scale.name for scale in results.scales), *(one.section.name for one in found)]
-    return sorted(found, key=lambda one: (one.section.page != "", names.index(one.section.name)))
+
+    def place(one):
+        section = one.section
+        return not section.first, section.page != "", names.index(section.name)
+
+    return sorted(found, key=place)
 
 
 def write(exhibit: Exhibit, output: Path, formats: Iterable[str] = FORMATS) -> list[str]:

@@ -40,6 +40,7 @@ def build(index: dict, output: Path) -> str:
         }
         for name, section in index["sections"].items()
     ]
+    sections = [of for of in sections if of["shown"] or of["left_out"] or of["settings"]]
     claims = [entry for entry in entries if entry["claims"]]
     template = environment.get_template(TEMPLATE)
     return template.render(sections=sections, claims=claims, picture=picture)

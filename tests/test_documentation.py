@@ -1,4 +1,4 @@
-"""The code that README and documentation show runs as it stands."""
+"""The code that README and documentation show runs as it stands, and their links lead somewhere."""
 
 import os
 import re
@@ -57,3 +57,52 @@ def test_one_s_own_question_word_for_word(tmp_path, monkeypatch):
 def test_the_version_is_the_same_everywhere(file, pattern):
     text = (ROOT / file).read_text(encoding="utf-8")
     assert re.search(pattern, text, re.MULTILINE)[1] == brn.__version__
+
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("results/*.md")),
+]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def anchors(page):
+    """What one can link to in a page: its headings, as GitHub and MyST name them."""
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    for included in re.findall(r"^```{include} (\S+)", text, re.MULTILINE):
+        headings += anchors((page.parent / included).resolve())
+    return [re.sub(r"[^\w\- ]", "", name.lower()).replace(" ", "-") for name in headings]
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(page):
+    text = re.sub(r"^```(?!{).*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    links = [link for link in LINK.findall(text) if not re.match(r"[a-z]+:", link)]
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.any_backend
+def test_the_readme_is_short_and_shows_its_picture_first():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 130
+    pictures = [number for number, line in enumerate(lines, 1) if line.startswith("![")]
+    assert pictures[0] < 40
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_picture_is_of_as_many_seeds_as_the_page_says(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    captions = (ROOT / "paper_figures/output/tiny_imagenet/captions.md").read_text("utf-8")
+    (caption,) = re.findall(r"^Group size\..*", captions, re.MULTILINE)
+    said = set(re.findall(r"n = \d+ seeds", text.partition("<!-- file")[0]))
+    assert said
+    assert all(words in caption for words in said)

@@ -41,13 +41,18 @@ def show(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([_show(row, ends) for _, row in table.iterrows()]).astype(str)
 
 
+def seeds(claim: pd.Series) -> str:
+    """Say from how many seeds a judgement is, and of how many where some are missing."""
+    missing = claim["n"] < claim["expected"]
+    return f"{claim['n']} of {claim['expected']}" if missing else str(claim["n"])
+
+
 def _show(claim, ends):
     digits = DIGITS[claim["unit"]]
     ours = "-"
     if pd.notna(claim["difference"]):
         estimate = Estimate(claim["difference"], claim["low"], claim["high"], claim["n"])
         ours = f"{words.show(estimate, digits)} {claim['unit']}"
-    n = f"{claim['n']} of {claim['expected']}" if claim["n"] < claim["expected"] else claim["n"]
     name = f"{claim['claim']}, {claim['case']}" if claim["case"] else claim["claim"]
     if claim["epochs"] > ends[claim["part"]]:
         name += f", {claim['epochs']:.0f} epochs"
@@ -58,7 +63,7 @@ def _show(claim, ends):
         "criterion": claim["criterion"],
         "ours [95 % interval]": ours,
         "paper": f"{claim['paper']:z.{digits}f}" if pd.notna(claim["paper"]) else "-",
-        "n": n,
+        "n": seeds(claim),
         "verdict": claim["verdict"] or "-",
         "Holm": claim["holm"] if decided else "-",
         "note": claim["note"],

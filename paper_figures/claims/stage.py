@@ -45,22 +45,41 @@ def early(scale: Scale) -> Scale | None:
 def paper_runs(paper: Paper, scale: Scale) -> Scale:
     """The paper's curves as if they were a run of the scale: at its evaluations, by epochs.
 
-    Between its points a curve is a straight line; before and after them there is nothing. With 50
-    minibatches a step the gradient loses next to nothing, so the i.i.d. arms stand in for the
-    shuffled controls.
+    Between its points a curve is a straight line; before and after them there is nothing.
     """
     steps = np.array(sorted(scale.measurements["step"].unique()))
-    rows = []
-    for (arm, measure), curve in paper.curves.groupby(["arm", "measure"]):
-        curve = curve.sort_values("step")
-        at = [PAPER_STEPS * scale.epochs(step) for step in steps]
+    at = [PAPER_STEPS * scale.epochs(step) for step in steps]
+
+    def points(curve):
         values = np.interp(at, curve["step"], curve["accuracy_percent"], np.nan, np.nan)
         there = np.isfinite(values)
+        return {"step": steps[there], "value": values[there]}
+
+    return _as_run(paper, scale, points)
+
+
+def paper_ends(paper: Paper, scale: Scale) -> Scale:
+    """The last points of the paper's curves as if they were a run of the scale."""
+
+    def points(curve):
+        return {"step": [scale.total_steps], "value": curve["accuracy_percent"].tail(1)}
+
+    return _as_run(paper, scale, points)
+
+
+def _as_run(paper, scale, points):
+    """What `points` gives of each curve, in the place of the scale's runs.
+
+    With 50 minibatches a step the gradient loses next to nothing, so the i.i.d. arms stand in for
+    the shuffled controls.
+    """
+    rows = []
+    for (arm, measure), curve in paper.curves.groupby(["arm", "measure"]):
+        found = points(curve.sort_values("step"))
         for name in (arm, *STAND_INS.get(arm, ())):
-            found = {"step": steps[there], "value": values[there]}
             rows.append(
-                pd.DataFrame({"arm": name, "seed": 0, "status": "finished", "measure": measure,
-                              "where": "", "at": "", **found})
+                pd.DataFrame({**found, "arm": name, "seed": 0, "status": "finished",
+                              "measure": measure, "where": "", "at": ""})
             )  # fmt: skip
     measurements = pd.concat(rows, ignore_index=True)
     runs = measurements[["arm", "seed", "status"]].drop_duplicates()

@@ -11,7 +11,7 @@ halves that do not separate the images of a label (`results/criteria.md`).
 import pandas as pd
 
 from paper_figures.claims.criteria import CHECKS, DAMAGE, DEPTH, END, STAGE, Claim
-from paper_figures.claims.stage import LATE, early, paper_runs
+from paper_figures.claims.stage import LATE, early, paper_ends, paper_runs
 from paper_figures.load import OWN, Paper, Scale, describe_runs
 from paper_figures.statistics import LEVEL, Estimate, holm, mean_interval, p_above
 from paper_figures.words import show
@@ -100,9 +100,10 @@ def judge(
     Returns:
         One row a claim and case, a structure of non-i.i.d. minibatches or, for C12, a backend:
         `part` (of `PARTS`), `epochs, claim, text, case, criterion, unit, difference, low, high,
-        threshold, below, paper` (its value), `n, expected` (seeds in the grid), `p, verdict`,
-        `holm` (the verdict by Holm's correction over its family) and `note`. A family is
-        the judgements of one protocol; those that were added after the runs are one of their own.
+        threshold, below, paper` (its value after as many epochs), `paper_end` (at the end of its
+        curves), `n, expected` (seeds in the grid), `p, verdict`, `holm` (the verdict by Holm's
+        correction over its family) and `note`. A family is the judgements of one protocol; those
+        that were added after the runs are one of their own.
     """
     stages = {"end": scale, "stage": early(scale), "depth": scale, "check": scale}
     damage = {at: verdict(DAMAGE.estimate(scale, at), 2) for at in DAMAGE.cases(scale)}
@@ -111,12 +112,12 @@ def judge(
         when = stages[part]
         if when is None:
             continue
-        theirs = paper_runs(paper, when) if paper else None
+        theirs = _of_paper(paper, when)
         for claim in claims:
             for at, case in claim.cases(when, speed).items():
                 rows.append(_judge(part, claim, when, at, case, damage.get(at), speed, theirs))
         if part == "stage" and when.total_steps < scale.total_steps:
-            theirs = paper_runs(paper, scale) if paper else None
+            theirs = _of_paper(paper, scale)
             for claim in claims:
                 for at, case in claim.cases(scale).items():
                     rows.append(_row(part, claim, scale, at, case, speed, theirs))
@@ -124,6 +125,12 @@ def judge(
     if len(table):
         table = _corrected(table, scale)
     return table if shorter is None else _beside(table, scale, shorter)
+
+
+def _of_paper(paper, scale):
+    """Column -> the paper's curves as runs of the scale."""
+    of = {"paper": paper_runs, "paper_end": paper_ends}
+    return {column: make(paper, scale) if paper else None for column, make in of.items()}
 
 
 def _judge(part, claim, scale, at, case, damage, speed, theirs):
@@ -153,9 +160,11 @@ def _row(part, claim, scale, at, case, speed, theirs):
     """A row without a verdict."""
     arms = [arm.format(at) for arm in claim.arms]
     estimate = claim.estimate(scale, at, speed)
-    of_paper = float("nan")
-    if theirs is not None and claim.unit in ("points", "%") and part != "check":
-        of_paper = claim.numbers(theirs, OWN).mean()
+    compared = claim.unit in ("points", "%") and part != "check"
+    of_paper = {
+        column: claim.numbers(runs, OWN).mean() if runs and compared else float("nan")
+        for column, runs in theirs.items()
+    }
     missing = {arm: scale.missing[arm] for arm in arms if arm in scale.missing}
     notes = ["post hoc"] if part == "stage" and scale.name in OLDER else []
     notes += [f"missing: {describe_runs(missing)}"] if missing else []
@@ -175,7 +184,7 @@ def _row(part, claim, scale, at, case, speed, theirs):
         "high": estimate.high,
         "threshold": claim.threshold,
         "below": claim.below,
-        "paper": of_paper,
+        **of_paper,
         "n": estimate.n,
         "expected": len(seeds) if claim.seeded else estimate.n,
         "p": float("nan"),

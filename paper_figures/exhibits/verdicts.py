@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from paper_figures import claims
 from paper_figures.exhibit import Exhibit, Part, Section
+from paper_figures.exhibits import headline
 from paper_figures.exhibits.speed import load_speed
 from paper_figures.load import Results
 
@@ -11,14 +12,19 @@ PLACE = 3
 
 
 def exhibits(results: Results) -> Iterator[Exhibit]:
-    """Give the verdicts of every protocol that has the arms."""
+    """Give the verdicts of every protocol that has the arms, and those of all in short."""
     speed = load_speed(results.folder)
     by_name = {scale.name: scale for scale in results.scales}
-    for scale in results.scales:
-        if not claims.applies(scale):
-            continue
-        shorter = by_name.get(claims.SHORTER.get(scale.name))
-        table = claims.judge(scale, results.paper, speed, shorter)
+    judged = {
+        scale.name: (
+            scale,
+            claims.judge(scale, results.paper, speed, by_name.get(claims.SHORTER.get(scale.name))),
+        )
+        for scale in results.scales
+        if claims.applies(scale)
+    }
+    yield from headline.exhibit(judged)
+    for scale, table in judged.values():
         section = Section.of(scale)
         parts = claims.parts(table, scale)
         counted = {heading: claims.count_verdicts(rows) for heading, rows in parts.items()}
@@ -26,12 +32,12 @@ def exhibits(results: Results) -> Iterator[Exhibit]:
             Part(f"**{heading}** {counted[heading]}".strip(), claims.show(rows))
             for heading, rows in parts.items()
         ]
-        judged = [f"{heading} {words}" for heading, words in counted.items() if words]
+        said = [f"{heading} {words}" for heading, words in counted.items() if words]
         yield Exhibit(
             section,
             "claims",
             f"The paper's claims, {scale.name}",
-            finding=" ".join([*judged, section.cost]),
+            finding=" ".join([*said, section.cost]),
             tables={"verdicts": (Part(section.cost), *shown, Part(claims.HOLM))},
             numbers={"claims": table},
             claims=True,

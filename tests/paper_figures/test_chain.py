@@ -65,5 +65,5 @@ def test_pictures_are_alike_if_few_pixels_differ():
 @pytest.mark.parametrize("name", ["README.md", "docs/test-time-statistics.md"])
 def test_the_pages_have_the_committed_texts(name):
     text = (ROOT / name).read_text(encoding="utf-8")
-    assert text.count("<!-- file ") >= 4
+    assert "<!-- file " in text
     assert pages.with_files(text, OUTPUT) == text
