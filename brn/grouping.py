@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from keras import ops
 
-from brn import kernels
+from brn import backend
 from brn.types import Tensor
 
 _Function: TypeAlias = Callable[[Tensor, Tensor | None], tuple[Tensor, ...]]
@@ -55,7 +55,7 @@ def in_groups(
     if isinstance(padding, int):
         return padded_by(padding)
     # Whether a batch of unknown size divides is known when it is there.
-    return kernels.shortcut(padding == 0, partial(padded_by, 0), partial(padded_by, padding))
+    return backend.shortcut(padding == 0, partial(padded_by, 0), partial(padded_by, padding))
 
 
 class _Groups:
@@ -100,10 +100,10 @@ class _Groups:
         if self._padded:
             filling = ops.zeros((self._padding, *ops.shape(x)[1:]), dtype=x.dtype)
             x = ops.concatenate([x, filling], axis=0)
-        return kernels.reshape(x, (self._groups, self._elements, channels, rest))
+        return backend.reshape(x, (self._groups, self._elements, channels, rest))
 
     def _join(self, y: Tensor) -> Tensor:
         if not self._padded:
-            return kernels.reshape(y, self._shape)
+            return backend.reshape(y, self._shape)
         batch = self._shape[0]
-        return kernels.reshape(y, (batch + self._padding, *self._shape[1:]))[:batch]
+        return backend.reshape(y, (batch + self._padding, *self._shape[1:]))[:batch]

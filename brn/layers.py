@@ -9,7 +9,7 @@ from typing import Any, Self, TypeAlias
 import keras
 from keras import ops
 
-from brn import kernels, schedules
+from brn import backend, kernels, schedules
 from brn.arguments import check_bounds, check_mask, check_number, feature_axis, positive_integer
 from brn.grouping import in_groups
 from brn.kernels import SplitMean
@@ -187,16 +187,16 @@ class _MinibatchNormalization(keras.layers.Layer):
     def _moving_statistics(
         self, averages: _Averages, dtype: str, shape: Shape
     ) -> tuple[Tensor, Tensor]:
-        mu, spread = (kernels.reshape(ops.cast(average, dtype), shape) for average in averages)
+        mu, spread = (backend.reshape(ops.cast(average, dtype), shape) for average in averages)
         return mu, self._sigma(spread)
 
     def _affine(self, dtype: str, shape: Shape) -> tuple[Tensor, Tensor]:
-        gamma = kernels.reshape(ops.cast(self.gamma, dtype), shape) if self.scale else 1.0
-        beta = kernels.reshape(ops.cast(self.beta, dtype), shape) if self.center else 0.0
+        gamma = backend.reshape(ops.cast(self.gamma, dtype), shape) if self.scale else 1.0
+        beta = backend.reshape(ops.cast(self.beta, dtype), shape) if self.center else 0.0
         return gamma, beta
 
     def _averages(self) -> _Averages:
-        mean, spread = map(kernels.read, self._moving)
+        mean, spread = map(backend.read, self._moving)
         return mean, spread
 
     def _move(
@@ -211,7 +211,7 @@ class _MinibatchNormalization(keras.layers.Layer):
 
         The mean is weighted by `count`; groups without it are of one size.
         """
-        spread = kernels.reshape(ops.cast(averages[1], spread_B.dtype), _PER_CHANNEL)
+        spread = backend.reshape(ops.cast(averages[1], spread_B.dtype), _PER_CHANNEL)
         changes = (mean_change, spread_B - spread)
         for statistic, old, change in zip(self._moving, averages, changes, strict=True):
             change = ops.cast(alpha * _mean_over_groups(change, count), statistic.dtype)

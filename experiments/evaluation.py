@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 import brn
-from brn.compilation import compiled
+from brn.backend import compiled
 from experiments.augmentation import scale
 from experiments.sampling import Structured
 from experiments.splits import Split

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 import brn
-from brn.compilation import compiled
+from brn.backend import compiled
 from experiments import evaluation, models, test_time
 from experiments.arms import Arm
 from experiments.augmentation import Augmentation

@@ -96,3 +96,8 @@ def normalize(
     """
     slope = gamma * r / sigma_B
     return (x - mu_B.center) * slope + (gamma * d + beta - mu_B.offset * slope)
+
+
+def serves(x: Tensor) -> bool:
+    """Returns whether these functions take `x`: always."""
+    return True

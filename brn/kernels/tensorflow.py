@@ -9,42 +9,14 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
-from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
+from brn.backend.tensorflow import compiled_by_xla
 from brn.kernels.plain import AXES, Moments, SplitMean
-from brn.types import Shape, Tensor
+from brn.types import Tensor
 
 _FAR = 100.0
 _SAMPLE = 16
-
-
-def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`, by one read: in TensorFlow it may be read lazily."""
-    return tf.convert_to_tensor(variable.value)
-
-
-def reshape(x: Tensor, shape: Shape) -> Tensor:
-    """Returns `x` in another shape."""
-    return tf.reshape(x, shape)
-
-
-def replica_sum(total: Tensor) -> Tensor:
-    """Returns `total`, summed over the replicas of a `tf.distribute` strategy, differentiable."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return total
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, total)
-
-
-def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:
-    """Returns `short()` where a condition holds, else `general()`, which is right in any case.
-
-    XLA compiles for the size of one batch, so that `general` is short by itself, but compiles a
-    branch on that size anew at every call.
-    """
-    return general() if _compiled_by_xla() else tf.cond(condition, short, general)
 
 
 def serves(x: Tensor) -> bool:
@@ -60,7 +32,7 @@ def moments(x: Tensor) -> Moments:
     """
     x = tf.stop_gradient(x)
     about_zero = _fused_moments if _fused(x) else _moments
-    if _compiled_by_xla():
+    if compiled_by_xla():
         # Of a sixteenth of the elements, which is within a few sigma_B of the mean.
         sample = x[:, : tf.maximum(tf.shape(x)[1] // _SAMPLE, 1)]
         center = tf.reduce_mean(sample, AXES, keepdims=True)
@@ -221,7 +193,7 @@ def _one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*tensors: Tensor) -> Tensor:
-        if _compiled_by_xla() or _on_gpu():
+        if compiled_by_xla() or _on_gpu():
             return function(*tensors)
         result = compiled(*tensors)
         result.set_shape(tensors[0].shape)
@@ -266,16 +238,9 @@ def _count(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, center: Tensor) -> Tensor:
-    if _compiled_by_xla():
+    if compiled_by_xla():
         return x - center
     return tf.cond(tf.reduce_any(center != 0), lambda: x - center, lambda: x)
-
-
-def _compiled_by_xla() -> bool:
-    """Returns whether this is traced for XLA, to which a branch costs more than a subtraction."""
-    return not tf.executing_eagerly() and GraphOrParentsInXlaContext(
-        tf.compat.v1.get_default_graph()
-    )
 
 
 def _fused(x: Tensor) -> bool | Tensor:

@@ -5,12 +5,9 @@ into a core's cache; a group that fills it by itself has its statistics from the
 Under `torch.compile` the plain functions serve: the compiler fuses them itself.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import keras
 import torch
-from torch.distributed.nn.functional import all_reduce
 
 from brn.kernels.plain import AXES, Moments, SplitMean
 from brn.types import Shape, Tensor
@@ -18,32 +15,6 @@ from brn.types import Shape, Tensor
 _FAR = 100.0
 _CACHED = 2**17
 """How many numbers surely stay in a core's cache."""
-
-
-def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`; it shares the variable's memory."""
-    return variable.value
-
-
-def reshape(x: Tensor, shape: Shape) -> Tensor:
-    """Returns `x` in another shape.
-
-    Where nothing is compiled, `keras.ops.reshape` takes ten times as long, to search the shape for
-    symbolic tensors.
-    """
-    return x.reshape(shape)
-
-
-def replica_sum(total: Tensor) -> Tensor:
-    """Returns `total`, summed over the processes of `torch.distributed`, differentiable."""
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
-        return total
-    return all_reduce(total)
-
-
-def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:
-    """Returns `general()`, which is right in any case: here, sizes are known when it matters."""
-    return general()
 
 
 def serves(x: Tensor) -> bool:

@@ -1,0 +1,35 @@
+"""JAX: sizes are known while tracing, and a sum under `jax.jit` spans all shards."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+
+from brn.types import Shape, Tensor
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """See `brn.backend.other.compiled`."""
+    return jax.jit(function)
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """See `brn.backend.other.read`."""
+    return variable.value
+
+
+def reshape(x: Tensor, shape: Shape) -> Tensor:
+    """See `brn.backend.other.reshape`."""
+    return jnp.reshape(x, shape)
+
+
+def replica_sum(total: Tensor) -> Tensor:
+    """Returns `total`: under `jax.jit` a sum already spans all shards of a distributed batch."""
+    return total
+
+
+def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:
+    """Returns `general()`: here, sizes are known when it matters."""
+    return general()
