@@ -19,7 +19,9 @@ def check_number(name: str, value: Any, lowest: float, highest: float = math.inf
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not lowest <= value <= highest or math.isinf(value):
         expected = (
-            f"at least {lowest:g}" if highest == math.inf else f"in [{lowest:g}, {highest:g}]"
+            f"at least {lowest:g} and finite"
+            if highest == math.inf
+            else f"in [{lowest:g}, {highest:g}]"
         )
         raise ValueError(f"`{name}` must be a number {expected}. Received: {name}={value!r}")
     return float(value)

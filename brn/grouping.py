@@ -15,6 +15,9 @@ from keras import ops
 from brn import backend
 from brn.types import Tensor
 
+_LARGEST = 2**31 - 1
+"""The largest size of a dimension that is not known while a graph is traced."""
+
 _Function: TypeAlias = Callable[[Tensor, Tensor | None], tuple[Tensor, ...]]
 
 
@@ -45,7 +48,10 @@ def in_groups(
     batch = ops.shape(x)[0]
     if microbatch_size is None:
         return _Groups(x, axis, batch, 1).apply(function, x, mask)
-    size = min(microbatch_size, batch) if isinstance(batch, int) else microbatch_size
+    if isinstance(batch, int):
+        size = min(microbatch_size, batch)
+    else:
+        size = ops.minimum(ops.maximum(batch, 1), min(microbatch_size, _LARGEST))
     padding = -batch % size
 
     def padded_by(padding: int | Tensor) -> tuple[Tensor, ...]:

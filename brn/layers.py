@@ -41,11 +41,11 @@ def _at_least_float32(*dtypes: str) -> str:
     return "float64" if "float64" in dtypes else keras.backend.result_type(*dtypes, "float32")
 
 
-def _mean_over_groups(values: Tensor, count: Tensor | None) -> Tensor:
+def _mean_over_groups(values: Tensor, count: Tensor) -> Tensor:
     # Without the dimensions of size 1, over which XLA is slow to sum.
     values = values[:, 0, :, 0]
-    if count is None:
-        return values[0] if values.shape[0] == 1 else ops.mean(values, axis=0)
+    if values.shape[0] == 1:
+        return values[0]
     count = count[:, 0, :, 0]
     share = count / ops.maximum(ops.sum(count, axis=0, keepdims=True), 1)
     return ops.sum(share * values, axis=0)
@@ -104,6 +104,11 @@ class _MinibatchNormalization(keras.layers.Layer):
                 f"Received: synchronized={synchronized}, microbatch_size={microbatch_size}"
             )
         self.supports_masking = True
+        if not keras.backend.is_float_dtype(self.compute_dtype):
+            raise ValueError(
+                "A layer that normalizes computes in floating point: leave `dtype` out, or choose "
+                f"one such as 'float32' or 'mixed_float16'. Received: dtype={kwargs['dtype']!r}"
+            )
 
     def build(self, input_shape: Shape) -> None:
         """Creates the weights for inputs of this shape; the size of the feature axis is needed."""
@@ -159,7 +164,7 @@ class _MinibatchNormalization(keras.layers.Layer):
         """Normalizes `inputs`; see the class's docstring for the formulas."""
         x = ops.cast(inputs, _at_least_float32(inputs.dtype, self.compute_dtype))
         averages = self._averages()
-        if not (training and self.trainable) or x.shape[0] == 0:
+        if not (training and self.trainable) or 0 in x.shape:
             mu, sigma = self._moving_statistics(averages, x.dtype, self._channel_shape)
             gamma, beta = self._affine(x.dtype, self._channel_shape)
             return ops.cast((x - mu) * (gamma / sigma) + beta, self.compute_dtype)
@@ -206,16 +211,37 @@ class _MinibatchNormalization(keras.layers.Layer):
         spread_B: Tensor,
         count: Tensor | None,
         alpha: float | Tensor,
-    ) -> None:
+    ) -> Tensor:
         """Moves both averages by `alpha` times the groups' mean distance from them.
 
-        The mean is weighted by `count`; groups without it are of one size.
+        The mean is weighted by `count`; groups without it are of one size. Returns what counted of
+        each group and channel: nothing of one whose statistics are not finite.
         """
         spread = backend.reshape(ops.cast(averages[1], spread_B.dtype), _PER_CHANNEL)
         changes = (mean_change, spread_B - spread)
+        counted = ops.cast(ops.isfinite(changes[0] + changes[1]), spread_B.dtype)
+        if count is not None:
+            counted = counted * count
         for statistic, old, change in zip(self._moving, averages, changes, strict=True):
-            change = ops.cast(alpha * _mean_over_groups(change, count), statistic.dtype)
-            statistic.assign(old + change)
+            change = ops.where(counted > 0, change, ops.zeros_like(change))
+            change = _mean_over_groups(change, counted)
+            statistic.assign(old + ops.cast(alpha * change, statistic.dtype))
+        return counted
+
+    def reset_statistics(self) -> None:
+        """Sets both averages to their starting values, for good: `gamma` and `beta` stay.
+
+        Raises:
+            ValueError: if the layer is not built.
+        """
+        if not self.built:
+            raise ValueError(
+                "The layer has no statistics yet: build it, or call it once. "
+                f"Received: {self.name!r}, built=False"
+            )
+        initializers = (self.moving_mean_initializer, self._initial_spread)
+        for statistic, initial in zip(self._moving, initializers, strict=True):
+            statistic.assign(initial(statistic.shape, dtype=statistic.dtype))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `input_shape`: the outputs have the shape of the inputs."""
@@ -275,6 +301,9 @@ class BatchNormalization(_MinibatchNormalization):
     `gamma`, `beta`, `moving_mean`, `moving_variance`, each of shape `(channels,)`, go from one to
     the other by `set_weights` or a weights file.
 
+    A set whose mean or variance is not finite does not enter the averages of that channel: after a
+    minibatch with an infinity or a NaN in it, they are what they were before.
+
     Args:
         axis: the feature axis, which keeps its own statistics; not 0, which counts examples.
         momentum: what multiplies the *old* average, in [0, 1]. PyTorch's `momentum` is
@@ -310,8 +339,11 @@ class BatchNormalization(_MinibatchNormalization):
 
     def _build_spread(self, channels: int) -> None:
         self.moving_variance = self._add_statistic(
-            "moving_variance", channels, self.moving_variance_initializer
+            "moving_variance", channels, self._initial_spread
         )
+
+    def _initial_spread(self, shape: Shape, dtype: str) -> Tensor:
+        return self.moving_variance_initializer(shape, dtype=dtype)
 
     @property
     def _moving(self) -> tuple[keras.Variable, keras.Variable]:
@@ -366,7 +398,11 @@ class BatchRenormalization(_MinibatchNormalization):
     With `r_max = 1`, `d_max = 0` this is batch normalization; where nothing is clipped, training
     and inference compute the same outputs, so an example's output no longer depends on the rest of
     its minibatch. Gradients flow through `mu_B` and `sigma_B`, not through `r` and `d` (section 3).
-    Epsilon is inside `sigma_B`, hence in `sigma`, and nowhere else.
+    Epsilon is inside `sigma_B`, hence in `sigma`, and nowhere else. A `moving_stddev` smaller than
+    any `sigma_B` can be, such as a starting value of 0, is taken for `sqrt(epsilon)`.
+
+    A set whose statistics are not finite does not enter the averages of that channel, and a step in
+    which nothing enters is not counted: after a minibatch of NaN all is as it was before.
 
     Weights: `gamma`, `beta`, `moving_mean`, `moving_stddev`, each `(channels,)`, and `step`, an
     integer: the training steps that moved the averages.
@@ -442,10 +478,7 @@ class BatchRenormalization(_MinibatchNormalization):
         self.bias_correction = bool(bias_correction)
 
     def _build_spread(self, channels: int) -> None:
-        def initial_stddev(shape: Shape, dtype: str) -> Tensor:
-            return ops.sqrt(self.moving_variance_initializer(shape, dtype=dtype))
-
-        self.moving_stddev = self._add_statistic("moving_stddev", channels, initial_stddev)
+        self.moving_stddev = self._add_statistic("moving_stddev", channels, self._initial_spread)
         self.step = self.add_weight(
             shape=(),
             name="step",
@@ -455,6 +488,20 @@ class BatchRenormalization(_MinibatchNormalization):
             autocast=False,
             aggregation="only_first_replica",
         )
+
+    def _initial_spread(self, shape: Shape, dtype: str) -> Tensor:
+        return ops.sqrt(self.moving_variance_initializer(shape, dtype=dtype))
+
+    def reset_statistics(self) -> None:
+        """Sets both averages to their starting values and `step` to 0: `gamma` and `beta` stay.
+
+        The bounds go back to where their schedules begin.
+
+        Raises:
+            ValueError: if the layer is not built.
+        """
+        super().reset_statistics()
+        self.step.assign(0)
 
     def clipping_bounds(self, dtype: str | None = None) -> tuple[Tensor, Tensor]:
         """Returns `(r_max, d_max)` at the current `step`: two scalars, float32 by default."""
@@ -466,7 +513,9 @@ class BatchRenormalization(_MinibatchNormalization):
         return self.moving_mean, self.moving_stddev
 
     def _sigma(self, spread: Tensor) -> Tensor:
-        return spread
+        # Not the variable itself, either: on PyTorch a training pass changes that in place, which
+        # the gradient of an inference pass before it may still need.
+        return ops.clip(spread, self.epsilon**0.5, float("inf"))
 
     def _renormalization(
         self, mu_B: SplitMean, sigma_B: Tensor, mu: Tensor, sigma: Tensor
@@ -490,9 +539,8 @@ class BatchRenormalization(_MinibatchNormalization):
             # 1 - (1 - alpha)^steps; momentum 0 or 1 needs no correction, and has no logarithm.
             if 0.0 < self.momentum < 1.0:
                 alpha = alpha / -ops.expm1(steps * ops.log(ops.cast(self.momentum, steps.dtype)))
-        self._move(averages, mean_change, sigma_B, count, alpha)
-        moved = 1 if count is None else ops.cast(ops.any(count > 0), "int32")
-        self.step.assign(self.step + moved)
+        counted = self._move(averages, mean_change, sigma_B, count, alpha)
+        self.step.assign(self.step + ops.cast(ops.any(counted > 0), "int32"))
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""

@@ -1,4 +1,4 @@
-"""JAX: sizes are known while tracing, and a sum under `jax.jit` spans all shards."""
+"""JAX: sizes are known while tracing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import keras
+from jax import lax
 
 from brn.types import Shape, Tensor
 
@@ -26,8 +27,12 @@ def reshape(x: Tensor, shape: Shape) -> Tensor:
 
 
 def replica_sum(total: Tensor) -> Tensor:
-    """Returns `total`: under `jax.jit` a sum already spans all shards of a distributed batch."""
-    return total
+    """Returns `total`, summed over the devices that `jax.shard_map` or `jax.pmap` map over.
+
+    Under `jax.jit` alone a sum already spans all shards of a distributed batch.
+    """
+    devices = jax.sharding.get_abstract_mesh().manual_axes
+    return lax.psum(total, devices) if devices else total
 
 
 def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:

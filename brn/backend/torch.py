@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import torch
+from torch.autograd import forward_ad
 from torch.distributed.nn.functional import all_reduce
 
 from brn.types import Shape, Tensor
@@ -34,6 +35,19 @@ def replica_sum(total: Tensor) -> Tensor:
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return total
     return all_reduce(total)
+
+
+def transformed(x: Tensor) -> bool:
+    """Returns whether more is done with `x` than to compute, and differentiate backwards.
+
+    By `torch.autograd.forward_ad`, `torch.func` or batched gradients. PyTorch has no public name
+    for the question.
+    """
+    return (
+        forward_ad._current_level >= 0
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._functorch.is_legacy_batchedtensor(x)
+    )
 
 
 def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:

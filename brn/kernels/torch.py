@@ -2,13 +2,15 @@
 
 Those know one group. Several groups take element-wise operations, as many of them at a time as fit
 into a core's cache; a group that fills it by itself has its statistics from the primitive.
-Under `torch.compile` the plain functions serve: the compiler fuses them itself.
+Under `torch.compile` the plain functions serve: the compiler fuses them itself. So they do where
+derivatives are taken in another way than backwards: autograd knows their every derivative.
 """
 
 from typing import Any
 
 import torch
 
+from brn.backend.torch import transformed
 from brn.kernels.plain import AXES, Moments, SplitMean
 from brn.types import Shape, Tensor
 
@@ -19,7 +21,11 @@ _CACHED = 2**17
 
 def serves(x: Tensor) -> bool:
     """Returns whether these functions take `x`, `(groups, elements, channels, rest)`."""
-    return x.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling()
+    return (
+        x.dtype in (torch.float32, torch.float64)
+        and not torch.compiler.is_compiling()
+        and not transformed(x)
+    )
 
 
 def moments(x: Tensor) -> Moments:
@@ -109,7 +115,7 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         x, offset, sigma_B, r, d, gamma = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or transformed(dy):
             gradients = _differentiable_backward(dy, x, ctx.center, offset, sigma_B, r, gamma)
         else:
             x = _shifted(x, ctx.center)
