@@ -55,7 +55,7 @@ class _MinibatchNormalization(keras.layers.Layer):
     """What both layers share: arguments, gamma and beta, Algorithm 1, microbatches, masks, dtypes.
 
     A subclass holds the moving spread of its kind and defines `_moving` (the two averages),
-    `_sigma`, `_renormalization` and `_update`.
+    `_initial_spread`, `_sigma`, `_bounds`, `_renormalization` and `_update`.
     """
 
     def __init__(
@@ -169,25 +169,29 @@ class _MinibatchNormalization(keras.layers.Layer):
             gamma, beta = self._affine(x.dtype, self._channel_shape)
             return ops.cast((x - mu) * (gamma / sigma) + beta, self.compute_dtype)
 
-        mu, sigma = self._moving_statistics(averages, x.dtype, _PER_CHANNEL)
+        before = (*self._moving_statistics(averages, x.dtype, _PER_CHANNEL), *self._bounds(x.dtype))
         gamma, beta = self._affine(x.dtype, _PER_CHANNEL)
+        training_pass = backend.TrainingPass(self)
 
         def normalize(x: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
             kernel = kernels.select(x, valid, self.synchronized)
             mu_B, variance_B, count = kernel.moments(x)
+            mu, sigma, *bounds = training_pass.recall((*mu_B, variance_B), before)
             sigma_B = ops.sqrt(variance_B + self.epsilon)
             if valid is not None:
                 # A group in which all of a channel is masked has no statistics of its own.
                 mu_B, sigma_B = mu_B.where(count > 0, mu), ops.where(count > 0, sigma_B, sigma)
-            r, d = self._renormalization(mu_B, sigma_B, mu, sigma)
+            r, d = self._renormalization(mu_B, sigma_B, mu, sigma, *bounds)
             y = kernel.normalize(x, mu_B, sigma_B, r, d, gamma, beta)
             return y, mu_B - mu, sigma_B, variance_B, count
 
         mask = check_mask(mask, x)
         y, *statistics = in_groups(normalize, x, self._channel_axis, self.microbatch_size, mask)
-        observe(self, sigma, *statistics)
-        self._update(averages, *statistics)
-        return ops.cast(y, self.compute_dtype)
+        if not training_pass.replayed:
+            statistics = [None if s is None else ops.stop_gradient(s) for s in statistics]
+            observe(self, before[1], *statistics)
+            self._update(averages, *statistics)
+        return training_pass.finished(ops.cast(y, self.compute_dtype))
 
     def _moving_statistics(
         self, averages: _Averages, dtype: str, shape: Shape
@@ -351,6 +355,9 @@ class BatchNormalization(_MinibatchNormalization):
 
     def _sigma(self, spread: Tensor) -> Tensor:
         return ops.sqrt(spread + self.epsilon)
+
+    def _bounds(self, dtype: str) -> tuple[Tensor, ...]:
+        return ()
 
     def _renormalization(
         self, mu_B: SplitMean, sigma_B: Tensor, mu: Tensor, sigma: Tensor
@@ -517,10 +524,18 @@ class BatchRenormalization(_MinibatchNormalization):
         # the gradient of an inference pass before it may still need.
         return ops.clip(spread, self.epsilon**0.5, float("inf"))
 
+    def _bounds(self, dtype: str) -> tuple[Tensor, ...]:
+        return self.clipping_bounds(dtype)
+
     def _renormalization(
-        self, mu_B: SplitMean, sigma_B: Tensor, mu: Tensor, sigma: Tensor
+        self,
+        mu_B: SplitMean,
+        sigma_B: Tensor,
+        mu: Tensor,
+        sigma: Tensor,
+        r_max: Tensor,
+        d_max: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        r_max, d_max = self.clipping_bounds(sigma_B.dtype)
         r = ops.stop_gradient(ops.clip(sigma_B / sigma, 1 / r_max, r_max))
         d = ops.stop_gradient(ops.clip((mu_B - mu) / sigma, -d_max, d_max))
         return r, d

@@ -12,10 +12,11 @@ KNOWN = ("jax", "tensorflow", "torch")
 _name = keras.config.backend()
 _backend = importlib.import_module(f"brn.backend.{_name if _name in KNOWN else 'other'}")
 
+TrainingPass = _backend.TrainingPass
 compiled = _backend.compiled
 read = _backend.read
 replica_sum = _backend.replica_sum
 reshape = _backend.reshape
 shortcut = _backend.shortcut
 
-__all__ = ["KNOWN", "compiled", "read", "replica_sum", "reshape", "shortcut"]
+__all__ = ["KNOWN", "TrainingPass", "compiled", "read", "replica_sum", "reshape", "shortcut"]

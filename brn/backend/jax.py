@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import keras
 from jax import lax
 
+from brn.backend.other import TrainingPass as TrainingPass
 from brn.types import Shape, Tensor
 
 

@@ -1,12 +1,41 @@
 """A backend that is not known: what `keras` and `keras.ops` say of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from brn.types import Shape, Tensor
+
+
+class TrainingPass:
+    """One training pass of a layer, which gradient checkpointing may run once more.
+
+    That replay must see what the pass saw, though the averages have moved since, and move nothing.
+    Here nothing is remembered: where state goes in and out of functions, a replay gets it again.
+
+    Attributes:
+        replayed: whether this pass is a replay.
+    """
+
+    replayed = False
+
+    def __init__(self, layer: keras.Layer) -> None:
+        pass
+
+    def recall(self, statistics: Sequence[Tensor], before: tuple[Tensor, ...]) -> Any:
+        """Returns `before`, or what it was in the pass that this one replays.
+
+        Args:
+            statistics: those of the minibatch, by which a pass is known again.
+            before: what the pass takes from before its step.
+        """
+        return before
+
+    def finished(self, y: Tensor) -> Tensor:
+        """Returns `y`, the output of the pass, and sees to it that a replay finds the pass."""
+        return y
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,28 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
+from brn.backend import other
 from brn.types import Shape, Tensor
+
+
+class TrainingPass(other.TrainingPass):
+    """Refuses gradient checkpointing: nothing tells its replay from another pass.
+
+    The first pass can be told: nothing that it does is recorded by any tape.
+    """
+
+    def __init__(self, layer: keras.Layer) -> None:
+        one = tf.ones([])
+        with tf.GradientTape() as tape:
+            tape.watch(one)
+            same = tf.identity(one)
+        if tape.gradient(same, one) is None:
+            raise ValueError(
+                "Gradient checkpointing (keras.remat, tf.recompute_grad) would run a training pass "
+                "again when the averages have moved, and move them twice. On TensorFlow, leave "
+                "normalization layers out of it, or freeze them; on JAX and PyTorch it works. "
+                f"Received: {layer.name!r}, called with training=True while no gradient is recorded"
+            )
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

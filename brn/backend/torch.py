@@ -1,6 +1,8 @@
 """PyTorch: nothing is compiled, so that every call of Python counts."""
 
-from collections.abc import Callable
+import dataclasses
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -8,7 +10,62 @@ import torch
 from torch.autograd import forward_ad
 from torch.distributed.nn.functional import all_reduce
 
+from brn.backend import other
 from brn.types import Shape, Tensor
+
+
+@dataclasses.dataclass(eq=False)
+class _Remembered:
+    """What a pass saw: for as long as autograd's graph of it lives, which holds it."""
+
+    statistics: list[Tensor]
+    before: list[Tensor]
+
+
+_passes: weakref.WeakKeyDictionary[keras.Layer, weakref.WeakSet[_Remembered]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+class TrainingPass(other.TrainingPass):
+    """Tells a replay by its time, while gradients are computed, and its pass by the statistics.
+
+    The statistics of the same activations are the same to the last bit. PyTorch has no public name
+    for the question whether gradients are being computed.
+    """
+
+    def __init__(self, layer: keras.Layer) -> None:
+        self._layer = layer
+        self._seen: _Remembered | None = None
+        # The compiler replays the passes it compiled by itself.
+        compiling = torch.compiler.is_compiling()
+        self.replayed = not compiling and torch._C._current_graph_task_id() != -1
+
+    def recall(self, statistics: Sequence[Tensor], before: tuple[Tensor, ...]) -> Any:
+        """See `brn.backend.other.TrainingPass.recall`."""
+        if not self.replayed and (torch.compiler.is_compiling() or not torch.is_grad_enabled()):
+            return before
+        statistics = [torch.as_tensor(value).detach() for value in statistics]
+        if not self.replayed:
+            # Copies: an average is read where its variable lies, and about to be overwritten.
+            self._seen = _Remembered(statistics, [torch.as_tensor(v).clone() for v in before])
+            return before
+        for known in _passes.get(self._layer, ()):
+            if all(map(torch.equal, known.statistics, statistics)):
+                return known.before
+        raise ValueError(
+            "A training pass while gradients are computed must be gradient checkpointing's replay "
+            "of one before: pass use_reentrant=False to torch.utils.checkpoint.checkpoint, which "
+            f"keeps the graph of that one. Received: {self._layer.name!r}, called with other "
+            "activations than in any pass that is remembered"
+        )
+
+    def finished(self, y: Tensor) -> Tensor:
+        """See `brn.backend.other.TrainingPass.finished`."""
+        if self._seen is not None and y.grad_fn is not None:
+            y.grad_fn.metadata[TrainingPass] = self._seen
+            _passes.setdefault(self._layer, weakref.WeakSet()).add(self._seen)
+        return y
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
