@@ -4,13 +4,15 @@
 average (variance or standard deviation) and in the correction `r`, `d` they apply.
 """
 
+import functools
+import math
 from typing import Any, Self, TypeAlias
 
 import keras
-from keras import ops
 
 from brn import backend, kernels, schedules
 from brn.arguments import check_bounds, check_mask, check_number, feature_axis, positive_integer
+from brn.backend import ops
 from brn.grouping import in_groups
 from brn.kernels import SplitMean
 from brn.probe import observe
@@ -35,6 +37,7 @@ normalized with and what is moved must be one read, so that the data themselves 
 """
 
 
+@functools.cache
 def _at_least_float32(*dtypes: str) -> str:
     dtypes = tuple(map(keras.backend.standardize_dtype, dtypes))
     # On JAX and PyTorch `result_type` would make float32 of float64.
@@ -47,7 +50,7 @@ def _mean_over_groups(values: Tensor, count: Tensor) -> Tensor:
     if values.shape[0] == 1:
         return values[0]
     count = count[:, 0, :, 0]
-    share = count / ops.maximum(ops.sum(count, axis=0, keepdims=True), 1)
+    share = count / ops.clip(ops.sum(count, axis=0, keepdims=True), 1.0, float("inf"))
     return ops.sum(share * values, axis=0)
 
 
@@ -200,8 +203,8 @@ class _MinibatchNormalization(keras.layers.Layer):
         return mu, self._sigma(spread)
 
     def _affine(self, dtype: str, shape: Shape) -> tuple[Tensor, Tensor]:
-        gamma = backend.reshape(ops.cast(self.gamma, dtype), shape) if self.scale else 1.0
-        beta = backend.reshape(ops.cast(self.beta, dtype), shape) if self.center else 0.0
+        gamma = backend.reshape(ops.cast(self.gamma.value, dtype), shape) if self.scale else 1.0
+        beta = backend.reshape(ops.cast(self.beta.value, dtype), shape) if self.center else 0.0
         return gamma, beta
 
     def _averages(self) -> _Averages:
@@ -512,7 +515,7 @@ class BatchRenormalization(_MinibatchNormalization):
 
     def clipping_bounds(self, dtype: str | None = None) -> tuple[Tensor, Tensor]:
         """Returns `(r_max, d_max)` at the current `step`: two scalars, float32 by default."""
-        step = ops.cast(self.step, dtype or "float32")
+        step = ops.cast(self.step.value, dtype or "float32")
         return self.r_max(step), self.d_max(step)
 
     @property
@@ -520,8 +523,6 @@ class BatchRenormalization(_MinibatchNormalization):
         return self.moving_mean, self.moving_stddev
 
     def _sigma(self, spread: Tensor) -> Tensor:
-        # Not the variable itself, either: on PyTorch a training pass changes that in place, which
-        # the gradient of an inference pass before it may still need.
         return ops.clip(spread, self.epsilon**0.5, float("inf"))
 
     def _bounds(self, dtype: str) -> tuple[Tensor, ...]:
@@ -550,10 +551,10 @@ class BatchRenormalization(_MinibatchNormalization):
     ) -> None:
         alpha = 1.0 - self.momentum
         if self.bias_correction:
-            steps = ops.cast(self.step + 1, sigma_B.dtype)
+            steps = ops.cast(self.step.value + 1, sigma_B.dtype)
             # 1 - (1 - alpha)^steps; momentum 0 or 1 needs no correction, and has no logarithm.
             if 0.0 < self.momentum < 1.0:
-                alpha = alpha / -ops.expm1(steps * ops.log(ops.cast(self.momentum, steps.dtype)))
+                alpha = alpha / -ops.expm1(steps * math.log(self.momentum))
         counted = self._move(averages, mean_change, sigma_B, count, alpha)
         self.step.assign(self.step + ops.cast(ops.any(counted > 0), "int32"))
 

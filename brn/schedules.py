@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeAlias
 import keras
 from keras import ops
 
+from brn import backend
 from brn.types import Config, Tensor
 
 
@@ -93,7 +94,7 @@ class Constant(ClipSchedule):
 
     def __call__(self, step: Tensor) -> Tensor:
         """Returns `value`."""
-        return ops.full_like(as_float(step), self.value)
+        return backend.ops.full_like(as_float(step), self.value)
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""
@@ -140,9 +141,9 @@ class Ramp(ClipSchedule):
         """Returns the bound at `step`."""
         step = as_float(step)
         if self.begin == self.finish:
-            done = ops.cast(step >= self.finish, step.dtype)
+            done = backend.ops.cast(step >= self.finish, step.dtype)
         else:
-            done = ops.clip((step - self.begin) / (self.finish - self.begin), 0.0, 1.0)
+            done = backend.ops.clip((step - self.begin) / (self.finish - self.begin), 0.0, 1.0)
         return self.start + (self.end - self.start) * done
 
     def get_config(self) -> Config:

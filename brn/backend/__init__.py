@@ -14,9 +14,10 @@ _backend = importlib.import_module(f"brn.backend.{_name if _name in KNOWN else '
 
 TrainingPass = _backend.TrainingPass
 compiled = _backend.compiled
+ops = _backend.ops
 read = _backend.read
 replica_sum = _backend.replica_sum
 reshape = _backend.reshape
 shortcut = _backend.shortcut
 
-__all__ = ["KNOWN", "TrainingPass", "compiled", "read", "replica_sum", "reshape", "shortcut"]
+__all__ = ["KNOWN", "TrainingPass", "compiled", "ops", "read", "replica_sum", "reshape", "shortcut"]

@@ -9,6 +9,7 @@ import keras
 from jax import lax
 
 from brn.backend.other import TrainingPass as TrainingPass
+from brn.backend.other import ops as ops
 from brn.types import Shape, Tensor
 
 

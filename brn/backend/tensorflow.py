@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from brn.backend import other
+from brn.backend.other import ops as ops
 from brn.types import Shape, Tensor
 
 

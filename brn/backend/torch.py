@@ -19,7 +19,7 @@ class _Remembered:
     """What a pass saw: for as long as autograd's graph of it lives, which holds it."""
 
     statistics: list[Tensor]
-    before: list[Tensor]
+    before: tuple[Tensor, ...]
 
 
 _passes: weakref.WeakKeyDictionary[keras.Layer, weakref.WeakSet[_Remembered]] = (
@@ -47,8 +47,7 @@ class TrainingPass(other.TrainingPass):
             return before
         statistics = [torch.as_tensor(value).detach() for value in statistics]
         if not self.replayed:
-            # Copies: an average is read where its variable lies, and about to be overwritten.
-            self._seen = _Remembered(statistics, [torch.as_tensor(v).clone() for v in before])
+            self._seen = _Remembered(statistics, before)
             return before
         for known in _passes.get(self._layer, ()):
             if all(map(torch.equal, known.statistics, statistics)):
@@ -68,14 +67,38 @@ class TrainingPass(other.TrainingPass):
         return y
 
 
+class ops:  # noqa: N801  # as `keras.ops`
+    """The operations of `keras.ops` that a call of a layer takes, of tensors and numbers only.
+
+    `keras.ops` looks for symbolic tensors, variables and types at every operation, which takes
+    longer than PyTorch's overhead and more than small statistics themselves.
+    """
+
+    any = staticmethod(torch.any)
+    clip = staticmethod(torch.clamp)
+    expm1 = staticmethod(torch.expm1)
+    full_like = staticmethod(torch.full_like)
+    isfinite = staticmethod(torch.isfinite)
+    sqrt = staticmethod(torch.sqrt)
+    stop_gradient = staticmethod(torch.detach)
+    sum = staticmethod(torch.sum)
+    where = staticmethod(torch.where)
+    zeros_like = staticmethod(torch.zeros_like)
+
+    @staticmethod
+    def cast(x: Tensor, dtype: str | torch.dtype) -> Tensor:
+        """Returns `x` in a dtype, given as PyTorch's or by its name."""
+        return x.to(dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype))
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """See `brn.backend.other.compiled`."""
     return torch.no_grad()(function)
 
 
 def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`; it shares the variable's memory."""
-    return variable.value
+    """Returns the present value of `variable`: a copy, as assigning changes it where it lies."""
+    return variable.value.clone()
 
 
 def reshape(x: Tensor, shape: Shape) -> Tensor:

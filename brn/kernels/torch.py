@@ -86,10 +86,13 @@ def normalize(
 
 
 class _Normalize(torch.autograd.Function):
-    # `apply` inspects the signature at every call, which takes longer the more names there are.
+    # The old style, with `ctx` in `forward`: else `apply` inspects the signature at every call. It
+    # knows no `torch.func`, for which the plain functions serve.
     @staticmethod
-    def forward(x: Tensor, *values: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, *values: Tensor) -> Tensor:
         center, offset, sigma_B, r, d, gamma, beta = values
+        ctx.center = center
+        ctx.save_for_backward(x, offset, sigma_B, r, d, gamma)
         slope, constant = gamma * r, gamma * d + beta
         x = _shifted(x, center)
         if x.shape[0] > 1:
@@ -106,11 +109,6 @@ class _Normalize(torch.autograd.Function):
             eps=0.0,
         )
         return _from_images(y, x.shape)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        x, ctx.center, *values, _ = inputs
-        ctx.save_for_backward(x, *values)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
