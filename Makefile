@@ -44,16 +44,17 @@ install: $(BACKENDS:%=.venv/test-%) .venv/docs
 
 reproduce: export KERAS_BACKEND ?= jax
 reproduce: .venv/experiments
-	$(BIN)/python -m experiments run --scale digits --results reproduction --jobs $(JOBS)
-	$(BIN)/python -m experiments collect --scale digits --results reproduction
-	$(BIN)/python -m experiments run --scale test_time --seeds 0 --results reproduction --jobs $(JOBS)
-	$(BIN)/python -m experiments collect --scale test_time --seeds 0 --results reproduction
+	$(BIN)/python -m experiments run --protocol digits --results reproduction --jobs $(JOBS)
+	$(BIN)/python -m experiments collect --protocol digits --results reproduction
+	$(BIN)/python -m experiments run --protocol test_time --seeds 0 --results reproduction --jobs $(JOBS)
+	$(BIN)/python -m experiments collect --protocol test_time --seeds 0 --results reproduction
 	$(BIN)/python -m paper_figures --results reproduction --output reproduction/figures
 	@echo "Open reproduction/figures/report.html; tables and figures lie beside it, runs in reproduction/runs."
 
-# The figures and the report from the committed results.
+# Tables, figures and the report from the committed runs, offline; git keeps pictures and texts of them.
 
 figures: .venv/experiments
+	$(BIN)/python -m experiments collect
 	$(BIN)/python -m paper_figures --pages README.md docs/test-time-statistics.md
 
 # The layers' speed beside other layers', minutes for each backend; nothing else should run.
@@ -65,7 +66,7 @@ $(BACKENDS:%=benchmark-%): benchmark-%: .venv/test-%
 
 # The documentation, into docs/_build/html; a warning is an error.
 
-docs: .venv/docs
+docs: .venv/docs figures
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
 
 # Tests marked `any_backend` do not depend on the backend: they run on the first of BACKENDS only.

@@ -7,6 +7,7 @@ what the paper reports.
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,14 @@ ACCURACY_ON = {
     "training images, inference mode": TRAINING,
     "validation, minibatch statistics on structured minibatches": MINIBATCH,
 }
-COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", "measure", "value")
-MANIFEST_KEYS = ("scale", "title", "notes", "protocol", "seeds", "arms", "runs",
-                 "environment", "core_hours")  # fmt: skip
-ARM_KEYS = ("arm", "section", "figure", "label")
+TRAINING_MODE = "training_minibatch_accuracy_percent"
+COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", "measure", "where", "at", "value")
+MANIFEST_KEYS = ("scale", "title", "notes", "protocol", "classes", "training_images", "seeds",
+                 "arms", "studies", "runs", "missing", "environment", "core_hours")  # fmt: skip
+ARM_KEYS = ("arm", "label", "normalization", "group", "sampling", "bounds", "labels", "images",
+            "control", "paper", "changes")  # fmt: skip
+MINIBATCH_SIZE = 32
+_SHOWN = ("seed", "status", "step", "value")
 OWN = ""
 """The structure of the scale's own non-i.i.d. minibatches, as the end of an arm's name."""
 PAPER_COLUMNS = ("row", "arm", "measure", "value_percent", "step", "section", "figure", "note",
@@ -60,6 +65,22 @@ class Scale:
         return self.manifest["scale"]
 
     @property
+    def settings(self) -> dict:
+        """The settings that all arms share but for what an arm changes."""
+        return self.manifest["protocol"]
+
+    def epochs(self, step: int | None = None) -> float:
+        """How often a run has seen each training image by a step, by default its last."""
+        step = self.total_steps if step is None else step
+        images = step * self.settings["workers"] * MINIBATCH_SIZE
+        return images / self.manifest["training_images"]
+
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing, in percent."""
+        return 100 / self.manifest["classes"]
+
+    @property
     def labels(self) -> dict[str, str]:
         """The arms the manifest expects, in its order, with their labels."""
         return {arm["arm"]: arm["label"] for arm in self.manifest["arms"]}
@@ -69,13 +90,22 @@ class Scale:
         """The arms the manifest expects, in its order, with all that it says of them."""
         return {arm["arm"]: arm for arm in self.manifest["arms"]}
 
+    def find(self, **fields) -> list[str]:
+        """The arms of which the manifest says all this, in its order."""
+        return [name for name, arm in self.arms.items() if fields.items() <= arm.items()]
+
+    def setting(self, arm: str, name: str):
+        """A setting of an arm: its own field, what it changes, or the protocol's; else `None`."""
+        about = self.arms[arm]
+        return (self.settings | about | about["changes"]).get(name)
+
     @property
     def missing(self) -> dict[str, list[int]]:
         """The seeds of the runs that have no result yet, by arm, in the manifest's order."""
-        missing = {}
-        for run in self.manifest["missing"]:
-            arm, seed = run.removeprefix(f"{self.name}-").rsplit("-s", 1)
-            missing.setdefault(arm, []).append(int(seed))
+        missing, absent = {}, set(self.manifest["missing"])
+        for run in self.manifest["runs"]:
+            if run["run"] in absent:
+                missing.setdefault(run["arm"], []).append(run["seed"])
         return missing
 
     @property
@@ -84,13 +114,12 @@ class Scale:
 
         What an arm's name ends with (`OWN`, or such as `-4x8`) -> such as `4 x 8`.
         """
-        protocol = self.manifest["protocol"]
-        structures = {OWN: f"{protocol['labels_per_minibatch']} x {protocol['images_per_label']}"}
-        for arm in self.arms:
-            if arm.startswith("bn-halves-"):
-                structure = arm.removeprefix("bn-halves")
-                structures[structure] = structure[1:].replace("x", " x ")
-        return structures
+        own = (self.settings["labels_per_minibatch"], self.settings["images_per_label"])
+        structures = {OWN: own}
+        for name in self.find(paper="bn-halves"):
+            about = self.arms[name]
+            structures[name.removeprefix(about["paper"])] = about["labels"], about["images"]
+        return {ending: f"{labels} x {images}" for ending, (labels, images) in structures.items()}
 
     def study(self, name: str) -> dict | None:
         """The study of this name: `name, title, arms, seeds`; `None` if the scale has none."""
@@ -98,9 +127,10 @@ class Scale:
 
     def with_seeds(self, seeds: Collection[int]) -> "Scale":
         """The same scale as if only these seeds were asked for."""
-        ids = [run for run in self.manifest["runs"] if int(run.rsplit("-s", 1)[1]) in set(seeds)]
-        manifest = {**self.manifest, "seeds": sorted(seeds), "runs": ids}
-        manifest["missing"] = [run for run in self.manifest["missing"] if run in ids]
+        runs = [run for run in self.manifest["runs"] if run["seed"] in set(seeds)]
+        missing = {run["run"] for run in runs} & set(self.manifest["missing"])
+        manifest = {**self.manifest, "seeds": sorted(seeds), "runs": runs}
+        manifest["missing"] = [run for run in self.manifest["missing"] if run in missing]
         return replace(
             self,
             manifest=manifest,
@@ -108,14 +138,30 @@ class Scale:
             measurements=self.measurements[self.measurements["seed"].isin(seeds)],
         )
 
-    def values(self, arm: str, measure: str = VALIDATION) -> pd.DataFrame:
-        """The rows of one arm and measure, sorted by seed and step: `seed, status, step, value`."""
-        rows = self.measurements.query("arm == @arm and measure == @measure")
-        return rows[["seed", "status", "step", "value"]].sort_values(["seed", "step"])
+    def values(
+        self, arm: str, measure: str = VALIDATION, where: str = "", at: str = ""
+    ) -> pd.DataFrame:
+        """The rows of one arm and measure, sorted by seed and step: `seed, status, step, value`.
+
+        Of a measure of several places, `where` and `at` say which.
+        """
+        return self._by_measure.get((arm, measure, where, at), self.measurements[:0][list(_SHOWN)])
+
+    def places(self, arm: str, measure: str, where: str) -> dict[str, pd.DataFrame]:
+        """The rows, as of `values`, of each place of a measure, in the order of measurement."""
+        key = (arm, measure, where)
+        return {of[3]: rows for of, rows in self._by_measure.items() if of[:3] == key}
+
+    @cached_property
+    def _by_measure(self):
+        rows = self.measurements.sort_values(["seed", "step"], kind="stable")
+        groups = rows.groupby(["arm", "measure", "where", "at"], sort=False)
+        return dict(iter(groups[list(_SHOWN)]))
 
     def diverged(self, arm: str) -> list[int]:
         """The seeds of the arm's diverged runs."""
-        return sorted(self.runs.query("arm == @arm and status == 'diverged'")["seed"])
+        runs = self.runs
+        return sorted(runs.loc[(runs["arm"] == arm) & (runs["status"] == "diverged"), "seed"])
 
 
 @dataclass(frozen=True)
@@ -134,6 +180,40 @@ class Paper:
         """The points `step, accuracy_percent` of one curve, sorted by step."""
         rows = self.curves.query("arm == @arm and measure == @measure")
         return rows[["step", "accuracy_percent"]].sort_values("step")
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that exhibits are made of.
+
+    Attributes:
+        folder: Where the files are.
+        scales: The collected protocols, what took most core-hours first.
+        paper: The paper's numbers.
+    """
+
+    folder: Path
+    scales: list[Scale]
+    paper: Paper
+
+
+def load(folder: Path, names: Collection[str] | None = None) -> Results:
+    """Read the paper's numbers and these protocols, by default every collected one.
+
+    Raises:
+        ResultsError: If anything is wrong with any of them: one message names it all.
+    """
+    paper = load_paper(folder)
+    scales, errors = [], []
+    for name in dict.fromkeys(names or find_scales(folder)):
+        try:
+            scales.append(load_scale(folder, name))
+        except ResultsError as error:
+            errors.append(str(error))
+    if errors:
+        raise ResultsError("\n".join(errors))
+    scales.sort(key=lambda scale: -(scale.manifest["core_hours"] or 0))
+    return Results(folder, scales, paper)
 
 
 def describe_runs(runs: dict[str, list[int]]) -> str:
@@ -176,18 +256,19 @@ def load_scale(results: Path, name: str) -> Scale:
     manifest = _read_manifest(results / f"{name}.json", name)
     path = _csv(results, name)
     rows = _read_csv(path, COLUMNS, _how_to_make(name))
-    foreign = sorted(set(rows["run"]) - set(manifest["runs"]))
+    expected = [run["run"] for run in manifest["runs"]]
+    foreign = sorted(set(rows["run"]) - set(expected))
     if foreign:
         raise ResultsError(
             f"{path} should hold only the runs that the manifest of scale {name!r} expects. "
             f"Received: run={', '.join(foreign)}. Collect the scale again."
         )
     there, named = set(rows["run"]), set(manifest["missing"])
-    missing = [run for run in manifest["runs"] if run not in there]
-    unnamed = [run for run in missing if run not in named or len(named) == len(manifest["runs"])]
+    missing = [run for run in expected if run not in there]
+    unnamed = [run for run in missing if run not in named or len(named) == len(expected)]
     if unnamed:
         raise ResultsError(
-            f"{path} lacks {len(unnamed)} of the {len(manifest['runs'])} runs that the manifest "
+            f"{path} lacks {len(unnamed)} of the {len(expected)} runs that the manifest "
             f"expects. Missing: {', '.join(unnamed)}. {_how_to_make(name)}"
         )
     if named != set(missing):
@@ -228,15 +309,15 @@ def _csv(results, name):
 
 def _how_to_make(name):
     return (
-        f"Make them with `python -m experiments run --scale {name}` and then "
-        f"`python -m experiments collect --scale {name}`."
+        f"Make them with `python -m experiments run --protocol {name}` and then "
+        f"`python -m experiments collect --protocol {name}`."
     )
 
 
 def _read_csv(path, columns, remedy):
-    numbers = {"seed": int, "total_steps": int, "value": float}
+    types = {"seed": int, "total_steps": int, "value": float, "where": str, "at": str}
     try:
-        rows = pd.read_csv(path, dtype=numbers)
+        rows = pd.read_csv(path, dtype=types).fillna(dict.fromkeys(("where", "at"), ""))
     except FileNotFoundError:
         raise ResultsError(f"Expected the file {path}; it does not exist. {remedy}") from None
     except ValueError as error:  # pandas' parser errors are ValueErrors
@@ -268,7 +349,6 @@ def _read_manifest(path, name):
             f"{path} should have the keys {', '.join(MANIFEST_KEYS)}, and each arm "
             f"{', '.join(ARM_KEYS)}. Received: no {', '.join(absent)}. Collect the scale again."
         )
-    manifest = {"studies": [], "missing": [], **manifest}  # not in files of the first version
     if manifest["scale"] != name:
         raise ResultsError(
             f"{path} should describe the scale {name!r}. Received: scale={manifest['scale']!r}. "
@@ -286,14 +366,14 @@ def _check_rows(path, name, rows):
     status, value = rows["status"], rows["value"]
     ids = name + "-" + rows["arm"] + "-s" + rows["seed"].astype(str)
     percent = rows["measure"].str.endswith("_percent") & value.notna()
-    repeated = rows.duplicated(["run", "step", "measure"])
+    repeated = rows.duplicated(["run", "step", "measure", "where", "at"])
     unmeasured = ~rows["run"].isin(rows.loc[rows["measure"] == VALIDATION, "run"])
     differing = rows.groupby("run")["status"].transform("nunique") > 1
     total_steps = rows["total_steps"]
     checks = (
         ("status", ~status.isin(["finished", "diverged"]), "should be finished or diverged"),
         ("run", rows["run"] != ids, f"should read {name}-<arm>-s<seed>"),
-        ("run", repeated, "should have one value a step and measure"),
+        ("run", repeated, "should have one value a step, measure and place"),
         ("run", unmeasured, f"should have the measure {VALIDATION}"),
         ("run", differing, "should have one status"),
         ("run", value.isna() & (status == "finished"), "may lack a value only if it diverged"),

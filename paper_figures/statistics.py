@@ -2,16 +2,19 @@
 
 Every interval is Student's t interval of a mean over n independent seeds,
 `mean +- t(0.975, n - 1) s / sqrt(n)` with `s` the standard deviation (n - 1 in the denominator).
-It does not exist for n = 1; its ends are then NaN.
+It does not exist for n = 1; its ends are then NaN. To end above a threshold is to pass the
+one-sided t test of level 2.5 %; over a family of judgements Holm's correction is to be had.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 CONFIDENCE = 0.95
+LEVEL = (1 - CONFIDENCE) / 2
+"""Of a one-sided test that rejects where the interval ends beyond a threshold."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def half_width(deviation, n):
         n: Number of seeds, of the same shape.
     """
     n = np.asarray(n, dtype=float)
-    quantile = stdtrit(np.where(n > 1, n - 1, np.nan), 0.5 + CONFIDENCE / 2)
+    quantile = stdtrit(np.where(n > 1, n - 1, np.nan), 1 - LEVEL)
     return quantile * deviation / np.sqrt(n)
 
 
@@ -47,6 +50,44 @@ def geometric_interval(factors) -> Estimate:
     """Estimate a factor by the mean of its logarithms: the interval stays above 0."""
     logs = mean_interval(np.log(factors))
     return Estimate(*(float(np.exp(x)) for x in (logs.mean, logs.low, logs.high)), logs.n)
+
+
+def median_interval(median: float, q25: float, q75: float, n: int) -> Estimate:
+    """Estimate a median of `n` numbers by their quartiles, as if they were normally distributed.
+
+    There a median has the standard error `sqrt(pi / 2) s / sqrt(n)`, and the quartiles lie 1.349 s
+    apart. The interval is Student's t as of a mean; `Estimate.mean` holds the median.
+    """
+    deviation = (q75 - q25) / (2 * ndtri(0.75))
+    half = half_width(np.sqrt(np.pi / 2) * deviation, n)
+    return Estimate(float(median), float(median - half), float(median + half), n)
+
+
+def p_above(estimate: Estimate, threshold: float) -> float:
+    """The p value of the one-sided t test that the mean is above a threshold.
+
+    It is below `LEVEL` where the interval begins above the threshold. Where all numbers are the
+    same, t is infinite and p is 0, or 1 if they are not above it; with fewer than two it is NaN.
+    """
+    half = estimate.high - estimate.mean
+    if half == 0:
+        return float(estimate.mean <= threshold)
+    freedom = estimate.n - 1
+    t = (estimate.mean - threshold) / half * stdtrit(freedom, 1 - LEVEL)
+    return float(stdtr(freedom, -t))
+
+
+def holm(p_values) -> np.ndarray:
+    """Holm's adjusted p values of a family: at most `LEVEL` where a test still rejects.
+
+    Of m values in ascending order, the k-th is multiplied by m - k + 1, and none is less than the
+    one before it or more than 1. NaN, a judgement without a test, counts as 1.
+    """
+    p = np.nan_to_num(np.asarray(p_values, dtype=float), nan=1.0)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return np.minimum(adjusted, 1.0)
 
 
 def mean_curve(values: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""What is trained: arms, protocols in which all of them are trained alike, and runs of both."""

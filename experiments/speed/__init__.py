@@ -1,0 +1,1 @@
+"""How fast the layers are, beside other layers."""

@@ -1,0 +1,1 @@
+"""What single questions need beyond accuracy: statistics in inference, clipping in `fit`."""

@@ -1,0 +1,217 @@
+"""Verdicts on the paper's claims, by the criteria of `criteria.py`.
+
+With the 95 % t interval (low, high) of the mean of a claim's numbers, it is *reproduced* if
+low > threshold, *not reproduced* if high <= threshold, else *not decided*; with fewer than three
+seeds it is not decided. A claim between two limits is reproduced if the whole interval is, not
+reproduced if no part of it is. *Not testable here* is what the runs cannot say anything about:
+effects that the paper has later than they end, remedies where there is no damage to give back, and
+halves that do not separate the images of a label (`results/criteria.md`).
+"""
+
+import pandas as pd
+
+from paper_figures.claims.criteria import CHECKS, DAMAGE, DEPTH, END, STAGE, Claim
+from paper_figures.claims.stage import LATE, early, paper_runs
+from paper_figures.load import OWN, Paper, Scale, describe_runs
+from paper_figures.statistics import LEVEL, Estimate, holm, mean_interval, p_above
+from paper_figures.words import show
+
+REPRODUCED, NOT_REPRODUCED, NOT_DECIDED = "reproduced", "not reproduced", "not decided"
+NOT_TESTABLE = "not testable here"
+FEWEST_SEEDS = 3
+PARTS = {"end": END, "stage": STAGE, "depth": DEPTH, "check": CHECKS}
+OLDER = ("tiny_imagenet", "tiny_imagenet_long")
+"""Protocols whose runs are older than the judgement by stage and than "not testable here"."""
+SHORTER = {"tiny_imagenet_long": "tiny_imagenet"}
+"""Protocol -> the same with fewer steps, beside which its C5b is set."""
+
+
+def applies(scale: Scale) -> bool:
+    """Whether the scale has the arms that tell what normalization does, at some depth or C5b's."""
+    return any(claim.runs(scale) for claim in (DAMAGE, *DEPTH))
+
+
+def verdict(estimate: Estimate, threshold: float, below: float | None = None) -> str:
+    """Hold the interval of a mean against a threshold that it should be above, and a limit below.
+
+    Args:
+        estimate: The mean and its interval.
+        threshold: What the mean should be above.
+        below: What it should be below as well, if anything.
+    """
+    if estimate.n < FEWEST_SEEDS:
+        return NOT_DECIDED
+    if estimate.low > threshold and (below is None or estimate.high < below):
+        return REPRODUCED
+    outside = estimate.high <= threshold or (below is not None and estimate.low >= below)
+    return NOT_REPRODUCED if outside else NOT_DECIDED
+
+
+def p_value(estimate: Estimate, threshold: float, below: float | None = None) -> float:
+    """The p value of the one-sided t test behind a verdict, in the direction the mean points to.
+
+    Between two limits the mean has to pass two tests, and the larger p value counts; outside of
+    them it has to pass the one at the nearer limit.
+    """
+    above = p_above(estimate, threshold)
+    inside = above if below is None else max(above, 1 - p_above(estimate, below))
+    outside = 1 - above if below is None else min(1 - above, p_above(estimate, below))
+    return min(inside, outside)
+
+
+def not_testable(claim: Claim, scale: Scale, at: str, damage: str) -> str:
+    """Say why the runs cannot say anything about a claim; "" if they can.
+
+    Args:
+        claim: The claim.
+        scale: The runs.
+        at: The structure of non-i.i.d. minibatches.
+        damage: The verdict on C5b for this structure.
+    """
+    if claim.late and not scale.epochs() >= LATE:
+        return f"the paper's falls after {LATE} epochs, these runs end after {scale.epochs():.0f}"
+    if claim.halves and not _separates(scale, claim.halves.format(at)):
+        return "these halves do not separate the images of a label"
+    if claim.remedy and damage == NOT_REPRODUCED:
+        return f"C5b is {damage}: there is no damage to give back"
+    return ""
+
+
+def _separates(scale, arm):
+    """Whether each image of a label is in another group of its minibatch."""
+    return scale.arms[arm]["images"] <= 2  # halves are two groups
+
+
+def judge(
+    scale: Scale, paper: Paper | None = None, speed=None, shorter: Scale | None = None
+) -> pd.DataFrame:
+    """Judge every claim whose arms the scale runs.
+
+    The claims at the end; those within the paper's early phase, at the last evaluation there, and
+    where runs go on, their numbers at the end as well, without a verdict; those about depth; and
+    the checks, which have no verdict.
+
+    Args:
+        scale: The runs.
+        paper: The paper's curves, to set their value after as many epochs beside each number.
+        speed: The benchmarks, as `speed.load_speed` reads them, for C12.
+        shorter: The runs of the protocol that `SHORTER` names.
+
+    Returns:
+        One row a claim and case, a structure of non-i.i.d. minibatches or, for C12, a backend:
+        `part` (of `PARTS`), `epochs, claim, text, case, criterion, unit, difference, low, high,
+        threshold, below, paper` (its value), `n, expected` (seeds in the grid), `p, verdict`,
+        `holm` (the verdict by Holm's correction over its family) and `note`. A family is
+        the judgements of one protocol; those that were added after the runs are one of their own.
+    """
+    stages = {"end": scale, "stage": early(scale), "depth": scale, "check": scale}
+    damage = {at: verdict(DAMAGE.estimate(scale, at), 2) for at in DAMAGE.cases(scale)}
+    rows = []
+    for part, claims in PARTS.items():
+        when = stages[part]
+        if when is None:
+            continue
+        theirs = paper_runs(paper, when) if paper else None
+        for claim in claims:
+            for at, case in claim.cases(when, speed).items():
+                rows.append(_judge(part, claim, when, at, case, damage.get(at), speed, theirs))
+        if part == "stage" and when.total_steps < scale.total_steps:
+            theirs = paper_runs(paper, scale) if paper else None
+            for claim in claims:
+                for at, case in claim.cases(scale).items():
+                    rows.append(_row(part, claim, scale, at, case, speed, theirs))
+    table = pd.DataFrame(rows)
+    if len(table):
+        table = _corrected(table, scale)
+    return table if shorter is None else _beside(table, scale, shorter)
+
+
+def _judge(part, claim, scale, at, case, damage, speed, theirs):
+    """A row with its verdict, where the claim has a threshold."""
+    row = _row(part, claim, scale, at, case, speed, theirs)
+    if claim.threshold is None:
+        return row
+    estimate = Estimate(row["difference"], row["low"], row["high"], row["n"])
+    own = verdict(estimate, claim.threshold, claim.below)
+    row["p"] = p_value(estimate, claim.threshold, claim.below)
+    notes = [row["note"]] if row["note"] else []
+    if reason := not_testable(claim, scale, at, damage):
+        row["verdict"] = NOT_TESTABLE
+        notes.append(f"{reason}; by its own numbers {own}")
+    else:
+        row["verdict"] = own
+        if claim.remedy and damage == NOT_DECIDED and own == REPRODUCED:
+            row["verdict"] = NOT_DECIDED
+            notes.append(f"{own} by its own numbers, but C5b is {damage}")
+        if own == NOT_REPRODUCED and claim.blind(scale):
+            row["verdict"] = NOT_DECIDED
+            notes.append(f"{own} by its own numbers, which do not look there")
+    return {**row, "note": "; ".join(notes)}
+
+
+def _row(part, claim, scale, at, case, speed, theirs):
+    """A row without a verdict."""
+    arms = [arm.format(at) for arm in claim.arms]
+    estimate = claim.estimate(scale, at, speed)
+    of_paper = float("nan")
+    if theirs is not None and claim.unit in ("points", "%") and part != "check":
+        of_paper = claim.numbers(theirs, OWN).mean()
+    missing = {arm: scale.missing[arm] for arm in arms if arm in scale.missing}
+    notes = ["post hoc"] if part == "stage" and scale.name in OLDER else []
+    notes += [f"missing: {describe_runs(missing)}"] if missing else []
+    notes += [f"{arm}: {len(scale.diverged(arm))} diverged" for arm in arms if scale.diverged(arm)]
+    notes += [remark] if (remark := claim.note(scale, at, speed)) else []
+    seeds = set.intersection(*(_seeds(scale, arm) for arm in arms))
+    return {
+        "part": part,
+        "epochs": scale.epochs(),
+        "claim": claim.name,
+        "text": claim.text,
+        "case": case,
+        "criterion": claim.criterion.replace("{}", at),
+        "unit": claim.unit,
+        "difference": estimate.mean,
+        "low": estimate.low,
+        "high": estimate.high,
+        "threshold": claim.threshold,
+        "below": claim.below,
+        "paper": of_paper,
+        "n": estimate.n,
+        "expected": len(seeds) if claim.seeded else estimate.n,
+        "p": float("nan"),
+        "verdict": "",
+        "note": "; ".join(notes),
+    }
+
+
+def _seeds(scale, arm):
+    there = scale.runs.loc[scale.runs["arm"] == arm, "seed"]
+    return {*there, *scale.missing.get(arm, [])}
+
+
+def _corrected(table, scale):
+    """Add the verdicts by Holm's correction; without a test or undecided, there is none."""
+    judged = table["verdict"] != ""
+    family = table["part"] == "stage" if scale.name in OLDER else pd.Series(False, table.index)
+    decided = table["verdict"].isin([REPRODUCED, NOT_REPRODUCED])
+    adjusted = pd.Series(float("nan"), table.index)
+    for after in (False, True):
+        members = judged & (family == after)
+        adjusted[members] = holm(table.loc[members, "p"].where(decided[members]))
+    kept = table["verdict"].where(~decided | (adjusted <= LEVEL), NOT_DECIDED)
+    return table.assign(holm=kept)
+
+
+def _beside(table, scale, shorter):
+    """Note at C5b how its difference compares with that of the runs with fewer steps."""
+    for at, case in DAMAGE.cases(scale).items():
+        long, short = (DAMAGE.numbers(runs, at) for runs in (scale, shorter))
+        found, more = mean_interval(short.dropna()), mean_interval((long - short).dropna())
+        note = (
+            f"at {shorter.total_steps:,} steps {show(found, 2)} points (n = {found.n}), "
+            f"{scale.total_steps:,} - {shorter.total_steps:,} steps {show(more, 2)} "
+            f"(paired, n = {more.n})"
+        )
+        here = (table["claim"] == DAMAGE.name) & (table["case"] == case)
+        table.loc[here, "note"] = [f"{n}; {note}" if n else note for n in table.loc[here, "note"]]
+    return table

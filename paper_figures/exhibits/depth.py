@@ -1,0 +1,149 @@
+"""What non-i.i.d. minibatches cost, against the number of normalization layers.
+
+For every protocol whose class-structured arms differ in the setting `depth`. Damage is how far an
+arm ends below its control, the same images shuffled over the step's minibatches before they are
+normalized, paired by seed: the part of the loss that is the normalization's. A diverged run counts
+with chance level.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from paper_figures.claims.numbers import finals
+from paper_figures.drawing import COLOURS, legend, new_figure, styled
+from paper_figures.exhibit import Exhibit, Part, Section
+from paper_figures.load import Results, Scale
+from paper_figures.statistics import Estimate, mean_interval, paired_difference
+from paper_figures.words import (
+    count,
+    counted_with_chance,
+    describe_diverged,
+    describe_missing,
+    describe_n,
+    describe_protocol,
+    evidence,
+    show,
+)
+
+PLACE = 3.5
+NAMES = {"bn": "BN", "brn": "BRN"}
+
+
+def exhibits(results: Results) -> Iterator[Exhibit]:
+    """Give the figure of every protocol that has arms of several depths with their controls."""
+    for scale in results.scales:
+        arms = arms_by_depth(scale)
+        if len({depth for depths in arms.values() for depth in depths}) > 1:
+            yield exhibit(scale, arms)
+
+
+def arms_by_depth(scale: Scale) -> dict[str, dict[int, str]]:
+    """Normalization -> depth -> the arm with adjacent images of a label that has a control."""
+    found: dict[str, dict[int, str]] = {kind: {} for kind in NAMES}
+    for arm in scale.find(sampling="adjacent"):
+        about, depth = scale.arms[arm], scale.setting(arm, "depth")
+        if about["control"] and about["normalization"] in found and depth:
+            found[about["normalization"]].setdefault(depth, arm)
+    return {kind: dict(sorted(arms.items())) for kind, arms in found.items() if arms}
+
+
+def damage(scale: Scale, arm: str) -> Estimate:
+    """How far an arm ends below its control, in points, over the seeds that both have."""
+    ends = (finals(scale, a) for a in (scale.arms[arm]["control"], arm))
+    return paired_difference(*ends)
+
+
+def exhibit(scale: Scale, arms: dict[str, dict[int, str]]) -> Exhibit:
+    """Make the exhibit of a protocol."""
+    section, title = Section.of(scale), "Depth"
+    pairs = [(arm, scale.arms[arm]["control"]) for of in arms.values() for arm in of.values()]
+    every = [arm for pair in pairs for arm in pair]
+    if not any(damage(scale, arm).n for arm, _ in pairs):
+        reason = f"{title} is left out: no pair of an arm and its control has ended."
+        return Exhibit(section, "depth", title, left_out=reason)
+    structures = {(scale.arms[arm]["labels"], scale.arms[arm]["images"]) for arm, _ in pairs}
+    words = " and ".join(f"{labels} x {images}" for labels, images in sorted(structures))
+    sentences = [
+        f"Depth. How far training with minibatches of {words}, labels x images of each, ends below "
+        "its control, against the number of normalization layers. "
+        f"In {describe_protocol(scale)}: {_n(scale, arms)}, paired by seed.",
+        "The control has the same images, shuffled over the step's minibatches before they are "
+        "normalized.",
+        *describe_missing(scale, every),
+        counted_with_chance(scale),
+        *describe_diverged(scale, every),
+    ]
+    parts = [
+        f"with {depth} normalization layers {arm} ends {gap.mean:z.1f} points below its control "
+        f"({evidence(gap)})"
+        for of in arms.values()
+        for depth, arm in of.items()
+        for gap in [damage(scale, arm)]
+        if gap.n
+    ]
+    return Exhibit(
+        section,
+        "depth",
+        title,
+        partial(draw, scale, arms),
+        " ".join(sentences),
+        f"Depth, {scale.name}: {'; '.join(parts)}.",
+        {"depth": (Part("Top-1 accuracy at the end, %, and damage, points:", table(scale, arms)),)},
+    )
+
+
+def _n(scale, arms):
+    return describe_n((damage(scale, arm).n for of in arms.values() for arm in of.values()), "bars")
+
+
+@styled
+def draw(scale: Scale, arms: dict[str, dict[int, str]], stacked: bool = False) -> Figure:
+    """Draw the damage against the depth, a line a normalization, bars for intervals."""
+    figure = new_figure((3.9, 4.4) if stacked else (7.0, 3.6))
+    axes = figure.subplots()
+    depths = sorted({depth for of in arms.values() for depth in of})
+    for kind, of in arms.items():
+        gaps = [damage(scale, of[d]) if d in of else mean_interval([]) for d in depths]
+        axes.errorbar(
+            depths,
+            [gap.mean for gap in gaps],
+            np.nan_to_num([gap.high - gap.mean for gap in gaps]),
+            color=COLOURS[kind],
+            marker="o",
+            markersize=4,
+            capsize=3,
+            label=NAMES[kind],
+        )
+    axes.axhline(0, color="#777777", linewidth=0.7, zorder=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(depths, map(str, depths))
+    axes.minorticks_off()
+    axes.set_xlabel("normalization layers")
+    axes.set_ylabel("points below the control")
+    axes.set_title(f"{scale.manifest['title']}, {_n(scale, arms)}", wrap=True)
+    legend(figure, axes, 1 if stacked else 2)
+    return figure
+
+
+def table(scale: Scale, arms: dict[str, dict[int, str]]) -> pd.DataFrame:
+    """Put arms, controls and damage side by side, a row an arm."""
+    rows = []
+    for kind, of in arms.items():
+        for depth, arm in of.items():
+            control = scale.arms[arm]["control"]
+            ends = {a: mean_interval(finals(scale, a)) for a in (arm, control)}
+            rows.append(
+                {
+                    "normalization": NAMES[kind],
+                    "layers": str(depth),
+                    "non-i.i.d.": show(ends[arm]),
+                    "control": show(ends[control]),
+                    "control - non-i.i.d., paired": show(damage(scale, arm)),
+                    "n": str(min(count(scale, arm), count(scale, control))),
+                }
+            )
+    return pd.DataFrame(rows)

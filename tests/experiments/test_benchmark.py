@@ -1,0 +1,127 @@
+"""The benchmark: its arithmetic, and the real `main` with small shapes."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from experiments.__main__ import main
+from experiments.speed import benchmark, subjects, timing
+from experiments.speed.benchmark import Bar, Results
+from experiments.speed.timing import Spread
+
+BACKEND = keras.config.backend()
+
+
+def read(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+class TestTiming:
+    def test_spread(self):
+        assert Spread.of([5.0, 1.0, 2.0, 4.0, 3.0]) == Spread(median=3.0, q25=2.0, q75=4.0)
+
+    def test_functions_take_turns(self):
+        """Every round runs every function once; a function's time is what passes while it runs."""
+        now, calls = [0.0], []
+
+        def function(name, seconds):
+            def run():
+                calls.append(name)
+                now[0] += seconds
+
+            return run
+
+        functions = {"slow": function("slow", 3.0), "fast": function("fast", 1.0)}
+        times = timing.take_turns(functions, 8, warm_up=1, clock=lambda: now[0])
+        np.testing.assert_allclose(times["slow"], np.full(8, 3.0))
+        np.testing.assert_allclose(times["fast"], np.full(8, 1.0))
+        rounds = [tuple(calls[i : i + 2]) for i in range(0, len(calls), 2)]
+        assert len(rounds) == 9
+        assert set(rounds) == {("slow", "fast"), ("fast", "slow")}
+
+    def test_the_faster_of_two(self):
+        times = {"a": np.array([1.0, 2.0, 90.0]), "b": np.array([3.0, 3.0, 3.0])}
+        assert timing.faster(times, ["a", "b"]) == "a"
+
+
+class TestRatios:
+    TIMES = {  # noqa: RUF012
+        ("brn", "graph"): np.array([4.0, 2.0, 6.0]),
+        ("brn", "xla"): np.array([8.0, 8.0, 8.0]),
+        ("peer", "graph"): np.array([9.0, 9.0, 9.0]),
+        ("peer", "xla"): np.array([2.0, 4.0, 6.0]),
+    }
+
+    @pytest.mark.parametrize(
+        ("mode", "bar", "expected"),
+        [
+            (None, 0.9, ["1", "0.75", "1.5", "0.9", "no"]),
+            (None, 1.0, ["1", "0.75", "1.5", "1", "yes"]),
+            ("graph", 1.0, ["0.4444", "0.3333", "0.5556", "1", "yes"]),
+        ],
+    )
+    def test_each_side_in_its_faster_mode_and_by_round(self, mode, bar, expected):
+        results = Results("any")
+        results.add_ratios("8x4", self.TIMES, (Bar("name", "brn", "peer", bar, mode),))
+        assert results.ratios == [["any", "name", "8x4", *expected]]
+
+    def test_what_was_not_timed_has_no_ratio(self):
+        results = Results("any")
+        results.add_ratios("8x4", self.TIMES, (Bar("name", "brn", "absent", 1.0),))
+        assert results.ratios == []
+
+    @pytest.mark.parametrize(("at_least", "met"), [(False, "no"), (True, "yes")])
+    def test_more_can_be_better(self, at_least, met):
+        results = Results("any")
+        results.add_ratio("name", "8x4", Spread(20.0, 19.0, 21.0), 10.0, at_least)
+        assert results.ratios[0][-1] == met
+
+
+def test_holding_more_is_seen():
+    held = subjects.held_for_backward(TwoCopies(), (16, 8, 8, 3))
+    assert held >= 2.0
+
+
+class TwoCopies(keras.layers.Layer):
+    """Needs two tensors of the input's size for its gradient."""
+
+    def call(self, x, training=False):
+        return keras.ops.sin(keras.ops.sin(x))
+
+
+def test_no_rounds_are_refused(tmp_path, capsys):
+    assert main(["benchmark", "--rounds", "0", "--results", str(tmp_path)]) == 1
+    assert "--rounds 0" in capsys.readouterr().err
+
+
+def test_quick_run(tmp_path):
+    assert main(["benchmark", "--quick", "--results", str(tmp_path)]) == 0
+    times = read(tmp_path / f"benchmark-{BACKEND}.csv")
+    ratios = read(tmp_path / f"benchmark-{BACKEND}-ratios.csv")
+    assert tuple(times[0]) == benchmark.TIMES
+    assert tuple(ratios[0]) == benchmark.RATIOS
+    for row in times:
+        assert 0 < float(row["q25_ms"]) <= float(row["median_ms"]) <= float(row["q75_ms"])
+        assert (row["backend"], row["rounds"]) == (BACKEND, "2")
+    names = {row["name"] for row in ratios}
+    bars = (
+        *benchmark.BARS[BACKEND],
+        *benchmark.BARS_EVERYWHERE,
+        *benchmark.STEP_BARS,
+    )
+    assert {bar.name for bar in bars} < names
+    assert any(name.startswith("held for the backward pass") for name in names)
+    what = {row["what"] for row in times}
+    assert {"brn", "bn", "Keras bn", "Keras renorm", "brn, microbatches of 4"} < what
+    peer = {"tensorflow": "tf_keras bn", "torch": "torch.nn.BatchNorm2d", "jax": "Keras bn"}[
+        BACKEND
+    ]
+    assert peer in what
+    environment = json.loads((tmp_path / f"benchmark-{BACKEND}-environment.json").read_text())
+    assert environment["backend"] == BACKEND
+    assert environment["device"]
+    assert len(list(tmp_path.iterdir())) == 3
