@@ -203,8 +203,10 @@ class _MinibatchNormalization(keras.layers.Layer):
         return mu, self._sigma(spread)
 
     def _affine(self, dtype: str, shape: Shape) -> tuple[Tensor, Tensor]:
-        gamma = backend.reshape(ops.cast(self.gamma.value, dtype), shape) if self.scale else 1.0
-        beta = backend.reshape(ops.cast(self.beta.value, dtype), shape) if self.center else 0.0
+        gamma, beta = (
+            default if weight is None else backend.reshape(ops.cast(weight.value, dtype), shape)
+            for weight, default in ((self.gamma, 1.0), (self.beta, 0.0))
+        )
         return gamma, beta
 
     def _averages(self) -> _Averages:

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import keras
 from jax import lax
+from keras import ops as ops
 
 from brn.backend.other import TrainingPass as TrainingPass
-from brn.backend.other import ops as ops
 from brn.types import Shape, Tensor
 
 

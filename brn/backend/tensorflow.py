@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import ops as ops
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from brn.backend import other
-from brn.backend.other import ops as ops
 from brn.types import Shape, Tensor
 
 
