@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from brn.arguments import positive_integer
-from brn.batches import check_batches, inputs_of
 from brn.layers import BatchRenormalization
+from brn.models.batches import check_batches, inputs_of
 from brn.probe import Corrections, Probe
 
 QUANTITIES = (

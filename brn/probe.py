@@ -15,8 +15,8 @@ import numpy as np
 from keras import ops
 
 from brn.arguments import check_model
-from brn.batches import check_inputs
 from brn.compilation import compiled
+from brn.models.batches import check_inputs
 from brn.types import Tensor
 
 Observations = list[tuple[keras.Layer, dict[str, Any]]]

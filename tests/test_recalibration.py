@@ -8,7 +8,7 @@ from keras import layers
 from normalized_models import branching, inputs_of, randomize, sequential
 
 import brn
-from brn.normalizations import KINDS, statistics
+from brn.models.normalizations import KINDS, statistics
 
 KERAS = layers.BatchNormalization
 

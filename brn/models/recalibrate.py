@@ -13,10 +13,10 @@ from keras import ops
 
 from brn import kernels
 from brn.arguments import check_mask, feature_axis, positive_integer
-from brn.batches import arrays_taken, check_batches, check_inputs, inputs_of
 from brn.compilation import compiled
 from brn.grouping import in_groups
-from brn.normalizations import Choice, assignments, choose, names, normalizations, statistics
+from brn.models.batches import arrays_taken, check_batches, check_inputs, inputs_of
+from brn.models.normalizations import Choice, assignments, choose, names, normalizations, statistics
 from brn.types import Tensor
 
 _AT_REST = 1e-5

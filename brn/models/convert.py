@@ -10,7 +10,7 @@ import numpy as np
 
 from brn.arguments import check_model
 from brn.layers import BatchRenormalization
-from brn.normalizations import (
+from brn.models.normalizations import (
     KINDS,
     Choice,
     assignments,
