@@ -32,7 +32,7 @@ class Sinks(ClipSchedule):
         ("momentum", "0.9", "[0, 1]"),
         ("epsilon", -1e-3, "at least 0"),
         ("epsilon", math.nan, "at least 0"),
-        ("epsilon", math.inf, "at least 0"),
+        ("epsilon", math.inf, "at least 0 and finite"),
         ("epsilon", None, "at least 0"),
         ("microbatch_size", 0, "positive integer, or None for the whole batch"),
         ("microbatch_size", -1, "positive integer"),
