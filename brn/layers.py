@@ -11,7 +11,17 @@ from typing import Any, Self, TypeAlias
 import keras
 
 from brn import backend, kernels, schedules
-from brn.arguments import check_bounds, check_mask, check_number, feature_axis, positive_integer
+from brn.arguments import (
+    bounds_of_keras,
+    check_boolean,
+    check_bounds,
+    check_mask,
+    check_names,
+    check_number,
+    feature_axis,
+    initializer_of,
+    positive_integer,
+)
 from brn.backend import ops
 from brn.grouping import in_groups
 from brn.kernels import SplitMean
@@ -40,6 +50,11 @@ normalized with and what is moved must be one read, so that the data themselves 
 @functools.cache
 def _at_least_float32(*dtypes: str) -> str:
     dtypes = tuple(map(keras.backend.standardize_dtype, dtypes))
+    if any(dtype.startswith("complex") for dtype in dtypes):
+        raise ValueError(
+            "Inputs must be real numbers: normalize real and imaginary parts as features of their "
+            f"own. Received: dtype={dtypes[0]}"
+        )
     # On JAX and PyTorch `result_type` would make float32 of float64.
     return "float64" if "float64" in dtypes else keras.backend.result_type(*dtypes, "float32")
 
@@ -82,24 +97,29 @@ class _MinibatchNormalization(keras.layers.Layer):
     ) -> None:
         # Inputs are not cast to float16 on the way in: they may not fit. `call` casts the output.
         kwargs["autocast"] = False
+        check_names(kwargs)
         super().__init__(**kwargs)
         self.axis = feature_axis(axis)
         self.momentum = check_number("momentum", momentum, lowest=0.0, highest=1.0)
         self.epsilon = check_number("epsilon", epsilon, lowest=0.0)
-        self.center = center
-        self.scale = scale
+        self.center = check_boolean("center", center)
+        self.scale = check_boolean("scale", scale)
         self.microbatch_size = positive_integer(
             "microbatch_size", microbatch_size, none="the whole batch"
         )
-        self.beta_initializer = keras.initializers.get(beta_initializer)
-        self.gamma_initializer = keras.initializers.get(gamma_initializer)
-        self.moving_mean_initializer = keras.initializers.get(moving_mean_initializer)
-        self.moving_variance_initializer = keras.initializers.get(moving_variance_initializer)
+        self.beta_initializer = initializer_of("beta_initializer", beta_initializer)
+        self.gamma_initializer = initializer_of("gamma_initializer", gamma_initializer)
+        self.moving_mean_initializer = initializer_of(
+            "moving_mean_initializer", moving_mean_initializer
+        )
+        self.moving_variance_initializer = initializer_of(
+            "moving_variance_initializer", moving_variance_initializer, lowest=0.0
+        )
         self.beta_regularizer = keras.regularizers.get(beta_regularizer)
         self.gamma_regularizer = keras.regularizers.get(gamma_regularizer)
         self.beta_constraint = keras.constraints.get(beta_constraint)
         self.gamma_constraint = keras.constraints.get(gamma_constraint)
-        self.synchronized = bool(synchronized)
+        self.synchronized = check_boolean("synchronized", synchronized)
         if self.synchronized and self.microbatch_size is not None:
             raise ValueError(
                 "`synchronized=True` takes one statistic over the batches of all replicas, "
@@ -336,8 +356,8 @@ class BatchNormalization(_MinibatchNormalization):
             the layer's `dtype` are.
         training: whether to normalize with the minibatch's statistics and move the averages. A
             layer with `trainable=False` never does.
-        mask: boolean, `True` where an element counts: of the shape of the leading dimensions, such
-            as `(batch, time)`, or of the inputs' rank with each size equal to the inputs' or 1.
+        mask: boolean, `True` where an element counts: of the leading dimensions, such as
+            `(batch, time)`, or of all of them, with each size equal to the inputs' or 1.
             What is masked is left out of the statistics and normalized like the rest; a batch that
             is masked entirely leaves every weight as it was.
 
@@ -383,7 +403,7 @@ class BatchNormalization(_MinibatchNormalization):
     @classmethod
     def from_config(cls, config: Config) -> Self:
         """Builds the layer from its own configuration or `keras.layers.BatchNormalization`'s."""
-        if config.get("renorm"):
+        if config.get("renorm") is not None and check_boolean("renorm", config["renorm"]):
             raise ValueError(
                 "A Keras layer with `renorm=True` renormalizes: build a "
                 "`brn.BatchRenormalization` from its configuration. Received: renorm=True"
@@ -452,8 +472,8 @@ class BatchRenormalization(_MinibatchNormalization):
             the layer's `dtype` are.
         training: whether to normalize with the minibatch's statistics and move the averages. A
             layer with `trainable=False` never does.
-        mask: boolean, `True` where an element counts: of the shape of the leading dimensions, such
-            as `(batch, time)`, or of the inputs' rank with each size equal to the inputs' or 1.
+        mask: boolean, `True` where an element counts: of the leading dimensions, such as
+            `(batch, time)`, or of all of them, with each size equal to the inputs' or 1.
             What is masked is left out of the statistics and normalized like the rest; a batch that
             is masked entirely leaves every weight as it was, `step` too.
 
@@ -487,7 +507,7 @@ class BatchRenormalization(_MinibatchNormalization):
         paper = dict(zip(("r_max", "d_max"), schedules.paper_clipping(), strict=True))
         self.r_max = check_bounds("r_max", r_max, lowest=1.0, paper=paper["r_max"])
         self.d_max = check_bounds("d_max", d_max, lowest=0.0, paper=paper["d_max"])
-        self.bias_correction = bool(bias_correction)
+        self.bias_correction = check_boolean("bias_correction", bias_correction)
 
     def _build_spread(self, channels: int) -> None:
         self.moving_stddev = self._add_statistic("moving_stddev", channels, self._initial_spread)
@@ -578,17 +598,7 @@ class BatchRenormalization(_MinibatchNormalization):
         """
         config = dict(config)
         renorm, clipping, momentum = (config.pop(key, None) for key in _KERAS_RENORM)
-        if renorm:
-            clipping = clipping or {}
-            rmin, rmax = clipping.get("rmin"), clipping.get("rmax")
-            if (rmin or rmax) and not (rmin and rmax and abs(rmin * rmax - 1.0) < 1e-6):
-                raise ValueError(
-                    "Algorithm 1 clips r to [1 / r_max, r_max], so `renorm_clipping` carries over "
-                    "with rmin = 1 / rmax only. Change one of them, or pass `r_max` yourself. "
-                    f"Received: renorm_clipping={clipping}"
-                )
-            dmax = clipping.get("dmax")
-            config["r_max"] = float("inf") if rmax is None else rmax
-            config["d_max"] = float("inf") if dmax is None else dmax
+        if renorm is not None and check_boolean("renorm", renorm):
+            config["r_max"], config["d_max"] = bounds_of_keras(clipping)
             config["momentum"] = momentum
         return cls(**config)

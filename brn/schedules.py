@@ -71,11 +71,14 @@ Bound: TypeAlias = float | ClipSchedule | Literal["paper"]
 
 
 def as_float(step: Tensor) -> Tensor:
-    """Returns `step` as a floating tensor, cast to `keras.config.floatx()` unless it is one."""
+    """Returns `step` as a floating tensor: unless it is one, of `floatx`, float32 at least.
+
+    Steps beyond 65,504 do not fit into float16.
+    """
     step = ops.convert_to_tensor(step)
     if keras.backend.is_float_dtype(keras.backend.standardize_dtype(step.dtype)):
         return step
-    return ops.cast(step, keras.config.floatx())
+    return ops.cast(step, keras.backend.result_type(keras.config.floatx(), "float32"))
 
 
 @keras.saving.register_keras_serializable(package="brn")
