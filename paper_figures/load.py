@@ -4,7 +4,6 @@ Nothing is computed here: a `Scale` holds what `python -m experiments collect` w
 what the paper reports.
 """
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,33 +12,48 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-REPOSITORY_RESULTS = Path(__file__).resolve().parents[1] / "results"
+from paper_figures.formats import (
+    ACCURACY_ON,
+    COLUMNS,
+    MINIBATCH,
+    PAPER_COLUMNS,
+    PAPER_CURVE_COLUMNS,
+    REPOSITORY_RESULTS,
+    TRAINING,
+    TRAINING_MODE,
+    VALIDATION,
+    ResultsError,
+    check_rows,
+    csv_of,
+    how_to_make,
+    read_csv,
+    read_manifest,
+    read_paper_csv,
+)
 
-VALIDATION = "validation_accuracy_percent"
-TRAINING = "training_accuracy_percent"
-MINIBATCH = "minibatch_statistics_accuracy_percent"
-ACCURACY_ON = {
-    "validation": VALIDATION,
-    "training images, inference mode": TRAINING,
-    "validation, minibatch statistics on structured minibatches": MINIBATCH,
-}
-TRAINING_MODE = "training_minibatch_accuracy_percent"
-COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", "measure", "where", "at", "value")
-MANIFEST_KEYS = ("scale", "title", "notes", "protocol", "classes", "training_images", "seeds",
-                 "arms", "studies", "runs", "missing", "environment", "core_hours")  # fmt: skip
-ARM_KEYS = ("arm", "label", "normalization", "group", "sampling", "bounds", "labels", "images",
-            "control", "paper", "changes")  # fmt: skip
 MINIBATCH_SIZE = 32
 _SHOWN = ("seed", "status", "step", "value")
 OWN = ""
 """The structure of the scale's own non-i.i.d. minibatches, as the end of an arm's name."""
-PAPER_COLUMNS = ("row", "arm", "measure", "value_percent", "step", "section", "figure", "note",
-                 "source")  # fmt: skip
-PAPER_CURVE_COLUMNS = ("figure", "arm", "accuracy_on", "step", "accuracy_percent")
 
-
-class ResultsError(ValueError):
-    """Results that are absent, incomplete or not in the documented format."""
+__all__ = [
+    "COLUMNS",
+    "MINIBATCH",
+    "OWN",
+    "REPOSITORY_RESULTS",
+    "TRAINING",
+    "TRAINING_MODE",
+    "VALIDATION",
+    "Paper",
+    "Results",
+    "ResultsError",
+    "Scale",
+    "describe_runs",
+    "find_scales",
+    "load",
+    "load_paper",
+    "load_scale",
+]
 
 
 @dataclass(frozen=True)
@@ -231,12 +245,12 @@ def find_scales(results: Path) -> list[str]:
         ResultsError: If there is none.
     """
     names = sorted(
-        path.stem for path in results.glob("*.json") if _csv(results, path.stem).exists()
+        path.stem for path in results.glob("*.json") if csv_of(results, path.stem).exists()
     )
     if not names:
         raise ResultsError(
             f"Expected collected results, a <scale>.csv and a <scale>.json. "
-            f"Received: results={results}, which has none. {_how_to_make('digits')}"
+            f"Received: results={results}, which has none. {how_to_make('digits')}"
         )
     return names
 
@@ -253,9 +267,9 @@ def load_scale(results: Path, name: str) -> Scale:
             belongs to another scale, lacks a run that the manifest expects and does not call
             missing, holds one that it calls missing, or has no run at all.
     """
-    manifest = _read_manifest(results / f"{name}.json", name)
-    path = _csv(results, name)
-    rows = _read_csv(path, COLUMNS, _how_to_make(name))
+    manifest = read_manifest(results / f"{name}.json", name)
+    path = csv_of(results, name)
+    rows = read_csv(path, COLUMNS, how_to_make(name))
     expected = [run["run"] for run in manifest["runs"]]
     foreign = sorted(set(rows["run"]) - set(expected))
     if foreign:
@@ -269,14 +283,14 @@ def load_scale(results: Path, name: str) -> Scale:
     if unnamed:
         raise ResultsError(
             f"{path} lacks {len(unnamed)} of the {len(expected)} runs that the manifest "
-            f"expects. Missing: {', '.join(unnamed)}. {_how_to_make(name)}"
+            f"expects. Missing: {', '.join(unnamed)}. {how_to_make(name)}"
         )
     if named != set(missing):
         raise ResultsError(
             f"{path} should lack the runs that the manifest of scale {name!r} calls missing. "
             f"Received: run={', '.join(sorted(named - set(missing)))}. Collect the scale again."
         )
-    runs = _check_rows(path, name, rows)
+    runs = check_rows(path, name, rows)
     return Scale(
         manifest=manifest,
         runs=runs,
@@ -291,8 +305,8 @@ def load_paper(results: Path) -> Paper:
     Raises:
         ResultsError: If a file is absent, or has other columns or measures than documented.
     """
-    table = _read_paper_csv(results, "paper.csv", PAPER_COLUMNS)
-    curves = _read_paper_csv(results, "paper_curves.csv", PAPER_CURVE_COLUMNS)
+    table = read_paper_csv(results, "paper.csv", PAPER_COLUMNS)
+    curves = read_paper_csv(results, "paper_curves.csv", PAPER_CURVE_COLUMNS)
     unknown = sorted(set(curves["accuracy_on"]) - set(ACCURACY_ON))
     if unknown:
         raise ResultsError(
@@ -301,89 +315,3 @@ def load_paper(results: Path) -> Paper:
         )
     curves["measure"] = curves["accuracy_on"].map(ACCURACY_ON)
     return Paper(table=table, curves=curves.drop(columns="accuracy_on"))
-
-
-def _csv(results, name):
-    return results / f"{name}.csv"
-
-
-def _how_to_make(name):
-    return (
-        f"Make them with `python -m experiments run --protocol {name}` and then "
-        f"`python -m experiments collect --protocol {name}`."
-    )
-
-
-def _read_csv(path, columns, remedy):
-    types = {"seed": int, "total_steps": int, "value": float, "where": str, "at": str}
-    try:
-        rows = pd.read_csv(path, dtype=types).fillna(dict.fromkeys(("where", "at"), ""))
-    except FileNotFoundError:
-        raise ResultsError(f"Expected the file {path}; it does not exist. {remedy}") from None
-    except ValueError as error:  # pandas' parser errors are ValueErrors
-        raise ResultsError(f"{path} is not a readable CSV file ({error}). {remedy}") from error
-    if sorted(rows.columns) != sorted(columns):
-        raise ResultsError(
-            f"{path} should have the columns {','.join(columns)}. "
-            f"Received: columns={','.join(rows.columns)}. {remedy}"
-        )
-    return rows
-
-
-def _read_paper_csv(results, name, columns):
-    folder = results if (results / name).exists() else REPOSITORY_RESULTS
-    return _read_csv(folder / name, columns, "It is part of the repository: restore it.")
-
-
-def _read_manifest(path, name):
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResultsError(f"Expected {path}; it does not exist. {_how_to_make(name)}") from None
-    except ValueError as error:
-        raise ResultsError(f"{path} is not JSON ({error}). {_how_to_make(name)}") from error
-    absent = [key for key in MANIFEST_KEYS if key not in manifest]
-    absent += [key for key in ARM_KEYS if any(key not in arm for arm in manifest.get("arms", []))]
-    if absent:
-        raise ResultsError(
-            f"{path} should have the keys {', '.join(MANIFEST_KEYS)}, and each arm "
-            f"{', '.join(ARM_KEYS)}. Received: no {', '.join(absent)}. Collect the scale again."
-        )
-    if manifest["scale"] != name:
-        raise ResultsError(
-            f"{path} should describe the scale {name!r}. Received: scale={manifest['scale']!r}. "
-            "Name the file after its scale."
-        )
-    if not manifest["runs"]:
-        raise ResultsError(
-            f"{path} should expect at least one run. Received: runs=[]. {_how_to_make(name)}"
-        )
-    return manifest
-
-
-def _check_rows(path, name, rows):
-    """Hold the rows against the format; return one row a run."""
-    status, value = rows["status"], rows["value"]
-    ids = name + "-" + rows["arm"] + "-s" + rows["seed"].astype(str)
-    percent = rows["measure"].str.endswith("_percent") & value.notna()
-    repeated = rows.duplicated(["run", "step", "measure", "where", "at"])
-    unmeasured = ~rows["run"].isin(rows.loc[rows["measure"] == VALIDATION, "run"])
-    differing = rows.groupby("run")["status"].transform("nunique") > 1
-    total_steps = rows["total_steps"]
-    checks = (
-        ("status", ~status.isin(["finished", "diverged"]), "should be finished or diverged"),
-        ("run", rows["run"] != ids, f"should read {name}-<arm>-s<seed>"),
-        ("run", repeated, "should have one value a step, measure and place"),
-        ("run", unmeasured, f"should have the measure {VALIDATION}"),
-        ("run", differing, "should have one status"),
-        ("run", value.isna() & (status == "finished"), "may lack a value only if it diverged"),
-        ("value", percent & ~value.between(0, 100), "should lie between 0 and 100 if in percent"),
-        ("total_steps", total_steps != total_steps.iloc[0], "should be the same in every run"),
-    )
-    for column, wrong, expected in checks:
-        if wrong.any():
-            found = ", ".join(sorted(set(rows.loc[wrong, column].astype(str))))
-            raise ResultsError(
-                f"{path}: {column} {expected}. Received: {column}={found}. Collect the scale again."
-            )
-    return rows[["run", "arm", "seed", "status"]].drop_duplicates().set_index("run")
