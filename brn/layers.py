@@ -258,7 +258,7 @@ class _MinibatchNormalization(keras.layers.Layer):
         return counted
 
     def reset_statistics(self) -> None:
-        """Sets both averages to their starting values, for good: `gamma` and `beta` stay.
+        """Sets both averages back to their starting values; `gamma` and `beta` stay.
 
         Raises:
             ValueError: if the layer is not built.
@@ -347,7 +347,8 @@ class BatchNormalization(_MinibatchNormalization):
             starting values.
         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: as in Keras.
         synchronized: whether statistics span the batches of all replicas that train in parallel
-            (`tf.distribute`, `torch.distributed`; on JAX, `keras.distribution` always does so).
+            (`tf.distribute`, `torch.distributed`, `jax.shard_map`, `jax.pmap`; under
+            `keras.distribution` on JAX they always do).
         **kwargs: `name`, `dtype`, `trainable`, as for any layer.
 
     Call arguments:
@@ -363,7 +364,8 @@ class BatchNormalization(_MinibatchNormalization):
 
     Raises:
         ValueError: if an argument is out of its range, the feature axis is not one of the inputs',
-            or the mask does not fit the inputs.
+            or the mask does not fit the inputs; in training under gradient checkpointing on
+            TensorFlow, or with `use_reentrant=True` on PyTorch.
     """
 
     def _build_spread(self, channels: int) -> None:
@@ -463,7 +465,8 @@ class BatchRenormalization(_MinibatchNormalization):
             Keras's, so that any batch normalization's configuration carries over.)
         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: as in Keras.
         synchronized: whether statistics span the batches of all replicas that train in parallel
-            (`tf.distribute`, `torch.distributed`; on JAX, `keras.distribution` always does so).
+            (`tf.distribute`, `torch.distributed`, `jax.shard_map`, `jax.pmap`; under
+            `keras.distribution` on JAX they always do).
         **kwargs: `name`, `dtype`, `trainable`, as for any layer.
 
     Call arguments:
@@ -479,7 +482,8 @@ class BatchRenormalization(_MinibatchNormalization):
 
     Raises:
         ValueError: if an argument is out of its range, the feature axis is not one of the inputs',
-            or the mask does not fit the inputs.
+            or the mask does not fit the inputs; in training under gradient checkpointing on
+            TensorFlow, or with `use_reentrant=True` on PyTorch.
     """
 
     def __init__(
@@ -525,9 +529,9 @@ class BatchRenormalization(_MinibatchNormalization):
         return ops.sqrt(self.moving_variance_initializer(shape, dtype=dtype))
 
     def reset_statistics(self) -> None:
-        """Sets both averages to their starting values and `step` to 0: `gamma` and `beta` stay.
+        """Sets both averages back to their starting values and `step` to 0.
 
-        The bounds go back to where their schedules begin.
+        The bounds are where their schedules begin; `gamma` and `beta` stay.
 
         Raises:
             ValueError: if the layer is not built.

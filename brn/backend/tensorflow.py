@@ -27,7 +27,7 @@ class TrainingPass(other.TrainingPass):
             raise ValueError(
                 "Gradient checkpointing (keras.remat, tf.recompute_grad) would run a training pass "
                 "again when the averages have moved, and move them twice. On TensorFlow, leave "
-                "normalization layers out of it, or freeze them; on JAX and PyTorch it works. "
+                "normalization layers out of it, or freeze them; on PyTorch it works. "
                 f"Received: {layer.name!r}, called with training=True while no gradient is recorded"
             )
 

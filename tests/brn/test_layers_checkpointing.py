@@ -47,14 +47,15 @@ else:
             y = ops.tanh(layers[1](y, training=True, mask=mask))
             return layers[0](y * y, training=True)
 
-        block = remat(block)
         mask = tensor(np.arange(12).reshape(6, 2) != 3, "bool")
         state = [[v for layer in layers for v in getattr(layer, name)] for name in (
             "trainable_variables", "non_trainable_variables")]  # fmt: skip
         if BACKEND == "jax":
             import jax
 
+            @remat
             def loss(x, trainable):
+                # State leaves what is checkpointed as a value: assigned, JAX would refuse it.
                 mapping = zip([*state[0], *state[1]], [*trainable, *frozen], strict=True)
                 with keras.StatelessScope(mapping) as scope:
                     total = ops.sum(block(x, mask) ** 3)
@@ -67,7 +68,7 @@ else:
         import torch
 
         x = x.detach().requires_grad_()
-        loss = ops.sum(block(x, mask) ** 3)
+        loss = ops.sum(remat(block)(x, mask) ** 3)
         gradients = torch.autograd.grad(loss, [x, *(v.value for v in state[0])])
         return [*gradients, *state[1]]
 
