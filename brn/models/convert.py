@@ -103,10 +103,9 @@ def convert(
 
     Raises:
         ValueError: if there is nothing to swap, layers cannot be reached, a layer cannot be made
-            with these arguments or copied from its configuration,a variable of the model would be
-            missing in the copy, or predictions would not be the
-            same: `gamma` or `beta` would be lost, or the averages of a `BatchRenormalization` are
-            below what `epsilon` leaves for a variance.
+            with these arguments or copied from its configuration, a variable of the model would be
+            missing in the copy, or predictions would not be the same: `gamma` or `beta` would be
+            lost, or a larger `epsilon` leaves no variance that makes up for it.
     """
     check_model(model, keras.Model)
     if to not in KINDS:
