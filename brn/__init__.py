@@ -5,10 +5,10 @@ without `custom_objects`.
 """
 
 from brn import callbacks, schedules
-from brn.conversion import convert
 from brn.layers import BatchNormalization, BatchRenormalization
+from brn.models.convert import convert
+from brn.models.recalibrate import recalibrate
 from brn.probe import Corrections, Probe, corrections
-from brn.recalibration import recalibrate
 from brn.schedules import paper_clipping
 
 __version__ = "0.1.0"

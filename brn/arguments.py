@@ -2,13 +2,39 @@
 
 import math
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from brn import schedules
-from brn.types import Shape, Tensor
+from brn.types import Config, Shape, Tensor
+
+_ELSEWHERE = {
+    **dict.fromkeys(("eps", "variance_epsilon"), "it is `epsilon`"),
+    **dict.fromkeys(
+        ("num_features", "features", "size"), "the number of features is known from the inputs"
+    ),
+    "affine": "`scale` and `center` say whether there are gamma and beta",
+    **dict.fromkeys(
+        ("track_running_stats", "use_running_average"),
+        "the call says what to normalize with, training=True or False",
+    ),
+    **dict.fromkeys(("rmax", "max_r", "max_r_max", "r_d_max"), "it is `r_max`"),
+    **dict.fromkeys(("dmax", "max_d", "max_d_max"), "it is `d_max`"),
+    **dict.fromkeys(
+        ("warmup_steps", "r_d_max_inc_step"), "`r_max` and `d_max` take a brn.schedules.Ramp"
+    ),
+    "decay": "it is `momentum`, which multiplies the old average",
+    "virtual_batch_size": "it is `microbatch_size`, of groups that are contiguous",
+    "renorm": "the class says it, brn.BatchRenormalization or brn.BatchNormalization",
+    "renorm_clipping": "its rmax and dmax are `r_max` and `d_max` of brn.BatchRenormalization",
+    "renorm_momentum": "it is `momentum` of brn.BatchRenormalization",
+    "fused": "the fastest kernel that is exact is chosen",
+}
+"""Arguments of other implementations, and what they are here."""
 
 # Where a schedule is probed: from the first step to far past the end of any run.
 _PROBED_STEPS = (0, *(10**power for power in range(10)))
@@ -16,13 +42,79 @@ _PROBED_STEPS = (0, *(10**power for power in range(10)))
 
 def check_number(name: str, value: Any, lowest: float, highest: float = math.inf) -> float:
     """Returns `value` as a float in [lowest, highest], finite."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not lowest <= value <= highest or math.isinf(value):
+    if not _is_real(value) or not lowest <= value <= highest or math.isinf(value):
         expected = (
-            f"at least {lowest:g}" if highest == math.inf else f"in [{lowest:g}, {highest:g}]"
+            f"at least {lowest:g} and finite"
+            if highest == math.inf
+            else f"in [{lowest:g}, {highest:g}]"
         )
         raise ValueError(f"`{name}` must be a number {expected}. Received: {name}={value!r}")
     return float(value)
+
+
+def check_boolean(name: str, value: Any) -> bool:
+    """Returns `value`, `True` or `False`; nothing else is taken for one of them."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    return bool(value)
+
+
+def initializer_of(name: str, value: Any, lowest: float = -math.inf) -> Any:
+    """Returns the initializer that `value` stands for, tried to give `lowest` at least."""
+    try:
+        initializer = keras.initializers.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"`{name}` must be an initializer, such as 'zeros' or "
+            f"keras.initializers.Constant(0.5). Received: {name}={value!r}"
+        ) from error
+    if initializer is None:
+        raise ValueError(f"`{name}` must be an initializer, such as 'ones'. Received: {name}=None")
+    if lowest == -math.inf or isinstance(initializer, keras.initializers.Ones):
+        return initializer
+    if isinstance(initializer, keras.initializers.Initializer):
+        # One that draws numbers is not to draw any here.
+        trial = type(initializer).from_config(initializer.get_config())
+        smallest = float(ops.convert_to_numpy(ops.min(trial((64,), dtype="float32"))))
+        if not smallest >= lowest:
+            raise ValueError(
+                f"`{name}` must give numbers of at least {lowest:g}. Received: {name}={value!r}, "
+                f"which gives {smallest:g}"
+            )
+    return initializer
+
+
+def check_names(arguments: Config) -> None:
+    """Raises a `ValueError` for an argument of another implementation, with what it is here."""
+    for name, value in arguments.items():
+        if name in _ELSEWHERE:
+            raise ValueError(
+                f"There is no argument `{name}` here: {_ELSEWHERE[name]}. See docs/migration.md. "
+                f"Received: {name}={value!r}"
+            )
+
+
+def bounds_of_keras(clipping: Any) -> tuple[float, float]:
+    """Returns `r_max` and `d_max` of Keras's `renorm_clipping`; without one nothing is clipped."""
+    clipping = {} if clipping is None else clipping
+    known = isinstance(clipping, Mapping) and set(clipping) <= {"rmin", "rmax", "dmax"}
+    if not known or not all(value is None or _is_real(value) for value in clipping.values()):
+        raise ValueError(
+            "`renorm_clipping` must be a dictionary of numbers with 'rmax', 'rmin' and 'dmax'. "
+            f"Received: renorm_clipping={clipping}"
+        )
+    rmin, rmax, dmax = (clipping.get(name) for name in ("rmin", "rmax", "dmax"))
+    if (rmin or rmax) and not (rmin and rmax and abs(rmin * rmax - 1.0) < 1e-6):
+        raise ValueError(
+            "Algorithm 1 clips r to [1 / r_max, r_max], so `renorm_clipping` carries over "
+            "with rmin = 1 / rmax only. Change one of them, or pass `r_max` yourself. "
+            f"Received: renorm_clipping={clipping}"
+        )
+    return math.inf if rmax is None else rmax, math.inf if dmax is None else dmax
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def check_model(model: Any, kind: type = keras.Layer) -> None:
@@ -77,7 +169,8 @@ def feature_axis(axis: Any, rank: int | None = None) -> int:
     if not -rank < axis < rank:
         raise ValueError(
             f"`axis` must be one of the inputs' axes but the first: in [1, {rank - 1}] or "
-            f"[{1 - rank}, -1] for inputs of rank {rank}. Received: axis={received!r}"
+            f"[{1 - rank}, -1] for inputs of rank {rank}. It is the first argument, not the number "
+            f"of features, which is known from the inputs. Received: axis={received!r}"
         )
     return axis % rank
 
@@ -116,28 +209,24 @@ def check_mask(mask: Tensor | None, x: Tensor) -> Tensor | None:
     """Returns `mask` as booleans of `x`'s rank, or `None`."""
     if mask is None:
         return None
-    mask = ops.cast(mask, "bool")
-    rank, shape = len(x.shape), tuple(x.shape)
-    if len(mask.shape) < rank:
-        expected = shape[: len(mask.shape)]
-        missing = (1,) * (rank - len(mask.shape))
-        fits = _agree(mask.shape, expected)
-        if fits:
-            mask = ops.reshape(mask, (*ops.shape(mask), *missing))
-    else:
-        fits = len(mask.shape) == rank and _agree(mask.shape, shape, broadcast=True)
-    if not fits:
+    if not hasattr(mask, "shape"):
+        raise ValueError(
+            "`mask` must be an array of booleans, such as inputs != 0. "
+            f"Received: mask={mask!r}, a {type(mask).__name__}"
+        )
+    sizes, shape = tuple(mask.shape), tuple(x.shape)
+    if not 0 < len(sizes) <= len(shape) or not _agree(sizes, shape[: len(sizes)]):
         raise ValueError(
             "`mask` must have the shape of the inputs' leading dimensions, such as (batch, time), "
-            "or the inputs' rank with each size equal to the inputs' or 1; insert axes of size 1 "
-            f"where it says nothing. Received: mask.shape={tuple(mask.shape)}, "
-            f"inputs.shape={shape}"
+            "or of all of them, with each size equal to the inputs' or 1; insert axes of size 1 "
+            f"where it says nothing. Received: mask.shape={sizes}, inputs.shape={shape}"
         )
-    return mask
+    mask = ops.cast(mask, "bool")
+    return ops.reshape(mask, (*ops.shape(mask), *(1,) * (len(shape) - len(sizes))))
 
 
-def _agree(sizes: Shape, expected: Shape, broadcast: bool = False) -> bool:
+def _agree(sizes: Shape, expected: Shape) -> bool:
     return all(
-        size is None or other is None or size == other or (broadcast and size == 1)
+        size is None or other is None or size in (1, other)
         for size, other in zip(sizes, expected, strict=True)
     )

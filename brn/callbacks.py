@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from brn.arguments import positive_integer
-from brn.batches import check_batches, inputs_of
+from brn.arguments import check_model, positive_integer
 from brn.layers import BatchRenormalization
+from brn.models.batches import arrays_in, check_batches, check_call, inputs_of
 from brn.probe import Corrections, Probe
 
 QUANTITIES = (
@@ -28,6 +28,9 @@ QUANTITIES = (
     "stddev_distance",
 )
 """What `RenormMonitor` notes of each layer; see its docstring."""
+
+SUMMARY = ("r_clipped", "r_layer", "r_max", "d_clipped", "d_layer", "d_max")
+"""What `RenormMonitor` logs over all layers; see its docstring."""
 
 _FAR = 10**9
 _NAMED = 5
@@ -52,9 +55,16 @@ class RenormMonitor(keras.callbacks.Callback):
     - `mean_distance`, the mean of |mu_B - mu| / sigma, and `stddev_distance`, the mean of
       |log(sigma_B / sigma)|: how far the minibatch's statistics are from the moving ones.
 
-    They are in `history`, and the latest ones in the logs of every epoch, as
-    `renorm/<layer>/<quantity>`. Callbacks that log, such as `CSVLogger` and `TensorBoard`, see them
-    if they come after this one in `callbacks`; `History`, which `fit` returns, always does.
+    They are in `history`. The logs of every epoch have a summary of the latest ones, over all
+    layers:
+
+    - `renorm/r_clipped` and `renorm/d_clipped`: those of the layer in which most is clipped;
+    - `renorm/r_layer` and `renorm/d_layer`: which that is, a place in `layers`;
+    - `renorm/r_max` and `renorm/d_max`: its bounds.
+
+    With `logs`, they have quantities of each layer instead, as `renorm/<layer>/<quantity>`.
+    Callbacks that log, such as `CSVLogger` and `TensorBoard`, see them if they come after this one
+    in `callbacks`; `History`, which `fit` returns, always does.
 
     It warns (`UserWarning`)
 
@@ -69,31 +79,40 @@ class RenormMonitor(keras.callbacks.Callback):
             size it trains with, is run every time. Of a `keras.utils.PyDataset`,
             `tf.data.Dataset` or `DataLoader`, as `fit` takes them, the next minibatch is.
         every: steps between two minibatches. With `steps_per_execution`, executions.
-        logs: which of the quantities go into the logs; all by default. `history` has all.
+        logs: what goes into the logs of an epoch: `"summary"`, `"all"` quantities of each layer, or
+            a list of quantities. `history` has all.
+        model: the model or layer to watch, and to run `data` through: by default the one that is
+            trained. One without `call`, such as a GAN, needs a model inside it that has one.
 
     Attributes:
         history: a dict for each layer and minibatch: `step`, `layer` and the quantities. `step` is
-            the optimizer's, before the training step that the numbers are for.
+            the layer's own, before the training step that the numbers are for; of
+            `brn.BatchNormalization`, which has none, the number of steps that were watched.
+        layers: the paths of the layers, in the order of their calls.
 
     Raises:
-        ValueError: if `every` is not a positive integer, a quantity is unknown, or `data` cannot
-            be gone through again; in `fit`, if `data` have no minibatch, or the model does not take
-            what they hold.
+        ValueError: if `every` is not a positive integer, `logs` or a quantity is unknown, `model`
+            is no model, or `data` cannot be gone through again; in `fit`, if `data` have no
+            minibatch, or the model does not take what they hold or has no `call`.
     """
 
-    def __init__(self, data: Any, every: int = 100, logs: Sequence[str] = QUANTITIES) -> None:
+    def __init__(
+        self,
+        data: Any,
+        every: int = 100,
+        logs: str | Sequence[str] = "summary",
+        model: keras.Layer | None = None,
+    ) -> None:
         super().__init__()
         self.every: int = positive_integer("every", every)
-        if isinstance(logs, str) or not isinstance(logs, Iterable):
-            raise ValueError(
-                "`logs` must be a list of quantities, such as ['r_mean', 'd_mean']. "
-                f"Received: logs={logs!r}"
-            )
-        self.logs = tuple(logs)
-        if not set(self.logs) <= set(QUANTITIES):
-            raise ValueError(f"`logs` must be among {QUANTITIES}. Received: logs={self.logs!r}")
+        self.logs = _quantities(logs)
+        if model is not None:
+            check_model(model)
         self.history: list[dict[str, Any]] = []
+        self.layers: list[str] = []
         self._minibatches = _minibatches(data)
+        self._part = model
+        self._steps = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts counting steps."""
@@ -106,21 +125,32 @@ class RenormMonitor(keras.callbacks.Callback):
         """Probes before the training step, whose r and d come from the averages before it."""
         # On TensorFlow, a model may be without weights until its first step.
         due = self._probe is None or self._executions % self.every == 0
-        if due and self.model.built:
+        if due and self._watched().built:
             self._run_minibatch()
         self._executions += 1
+        self._first = batch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Counts the steps of the execution."""
+        # The last execution of an epoch may have fewer steps than it is counted with.
+        self._steps += min(batch + 1, self.params.get("steps") or batch + 1) - self._first
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Adds the latest minibatch's numbers to the logs."""
-        if logs is None:
+        if logs is None or not self._latest:
             return
-        for path, corrections in self._latest.items():
-            numbers = _numbers(corrections)
-            logs.update({f"renorm/{path}/{name}": numbers[name] for name in self.logs})
+        numbers = {path: _numbers(corrections) for path, corrections in self._latest.items()}
+        if self.logs == SUMMARY:
+            found = _summary(list(numbers.values()))
+        else:
+            found = {
+                f"{path}/{name}": numbers[path][name] for path in numbers for name in self.logs
+            }
+        logs.update({f"renorm/{name}": number for name, number in found.items()})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Probes once more, and warns of what has gone wrong."""
-        if not self.model.built:
+        if not self._watched().built:
             return
         self._run_minibatch()
         if not self._latest:
@@ -143,20 +173,57 @@ class RenormMonitor(keras.callbacks.Callback):
             "(a smaller momentum) mend that",
         )
 
-    def _run_minibatch(self) -> None:
+    def _watched(self) -> keras.Layer:
         model = self.model  # on JAX, asking for it brings the variables up to date
+        watched = model if self._part is None else self._part
+        check_call(watched)
+        return watched
+
+    def _run_minibatch(self) -> None:
         if self._probe is None:
-            self._probe = Probe(model)
+            self._probe = Probe(self._watched())
         self._latest = self._probe(next(self._minibatches))
-        step = int(keras.ops.convert_to_numpy(model.optimizer.iterations.value))
+        self.layers = list(self._latest)
         for path, corrections in self._latest.items():
+            step = self._step_of(corrections.layer)
             self.history.append({"step": step, "layer": path, **_numbers(corrections)})
         if not self._warned:
             self._warned = _warn(
                 self._latest,
                 lambda layer: not layer.finite,
-                f"have statistics that are not finite, at step {step}",
+                f"have statistics that are not finite, after {self._steps} steps",
             )
+
+    def _step_of(self, layer: keras.Layer) -> int:
+        if not isinstance(layer, BatchRenormalization):
+            return self._steps
+        return int(keras.ops.convert_to_numpy(layer.step.value))
+
+
+def _quantities(logs: Any) -> tuple[str, ...]:
+    if isinstance(logs, str) and logs in ("summary", "all"):
+        return SUMMARY if logs == "summary" else QUANTITIES
+    if isinstance(logs, str) or not isinstance(logs, Iterable):
+        raise ValueError(
+            "`logs` must be 'summary', 'all', or a list of quantities, such as ['r_mean', "
+            f"'d_mean']. Received: logs={logs!r}"
+        )
+    logs = tuple(logs)
+    if not set(logs) <= set(QUANTITIES):
+        raise ValueError(f"`logs` must be among {QUANTITIES}. Received: logs={logs!r}")
+    return logs
+
+
+def _summary(layers: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Returns what is most clipped of each of r and d, in which layer, and its bound."""
+    summary = {}
+    for name in ("r", "d"):
+        # A layer of which all is masked has nothing clipped.
+        worst = int(np.argmax(np.nan_to_num([layer[f"{name}_clipped"] for layer in layers])))
+        summary[f"{name}_clipped"] = layers[worst][f"{name}_clipped"]
+        summary[f"{name}_layer"] = float(worst)
+        summary[f"{name}_max"] = layers[worst][f"{name}_max"]
+    return summary
 
 
 def _numbers(corrections: Corrections) -> dict[str, float]:
@@ -206,8 +273,8 @@ def _warn(found: dict[str, Corrections], wrong: Callable[[Corrections], bool], w
 
 def _minibatches(data: Any) -> Iterator[Any]:
     """Returns minibatches of inputs without end."""
-    leaves = keras.tree.flatten(data)
-    if leaves and all(hasattr(leaf, "shape") for leaf in leaves):
+    arrays = arrays_in(data)
+    if arrays and all(hasattr(array, "shape") for array in arrays):
         return itertools.repeat(data)
     check_batches(data)
     if isinstance(data, Iterator):

@@ -12,8 +12,11 @@ from typing import TypeAlias
 
 from keras import ops
 
-from brn import kernels
+from brn import backend
 from brn.types import Tensor
+
+_LARGEST = 2**31 - 1
+"""The largest size of a dimension that is not known while a graph is traced."""
 
 _Function: TypeAlias = Callable[[Tensor, Tensor | None], tuple[Tensor, ...]]
 
@@ -45,7 +48,10 @@ def in_groups(
     batch = ops.shape(x)[0]
     if microbatch_size is None:
         return _Groups(x, axis, batch, 1).apply(function, x, mask)
-    size = min(microbatch_size, batch) if isinstance(batch, int) else microbatch_size
+    if isinstance(batch, int):
+        size = min(microbatch_size, batch)
+    else:
+        size = ops.minimum(ops.maximum(batch, 1), min(microbatch_size, _LARGEST))
     padding = -batch % size
 
     def padded_by(padding: int | Tensor) -> tuple[Tensor, ...]:
@@ -55,7 +61,7 @@ def in_groups(
     if isinstance(padding, int):
         return padded_by(padding)
     # Whether a batch of unknown size divides is known when it is there.
-    return kernels.shortcut(padding == 0, partial(padded_by, 0), partial(padded_by, padding))
+    return backend.shortcut(padding == 0, partial(padded_by, 0), partial(padded_by, padding))
 
 
 class _Groups:
@@ -100,10 +106,10 @@ class _Groups:
         if self._padded:
             filling = ops.zeros((self._padding, *ops.shape(x)[1:]), dtype=x.dtype)
             x = ops.concatenate([x, filling], axis=0)
-        return kernels.reshape(x, (self._groups, self._elements, channels, rest))
+        return backend.reshape(x, (self._groups, self._elements, channels, rest))
 
     def _join(self, y: Tensor) -> Tensor:
         if not self._padded:
-            return kernels.reshape(y, self._shape)
+            return backend.reshape(y, self._shape)
         batch = self._shape[0]
-        return kernels.reshape(y, (batch + self._padding, *self._shape[1:]))[:batch]
+        return backend.reshape(y, (batch + self._padding, *self._shape[1:]))[:batch]

@@ -4,13 +4,25 @@
 average (variance or standard deviation) and in the correction `r`, `d` they apply.
 """
 
+import functools
+import math
 from typing import Any, Self, TypeAlias
 
 import keras
-from keras import ops
 
-from brn import kernels, schedules
-from brn.arguments import check_bounds, check_mask, check_number, feature_axis, positive_integer
+from brn import backend, kernels, schedules
+from brn.arguments import (
+    bounds_of_keras,
+    check_boolean,
+    check_bounds,
+    check_mask,
+    check_names,
+    check_number,
+    feature_axis,
+    initializer_of,
+    positive_integer,
+)
+from brn.backend import ops
 from brn.grouping import in_groups
 from brn.kernels import SplitMean
 from brn.probe import observe
@@ -35,19 +47,25 @@ normalized with and what is moved must be one read, so that the data themselves 
 """
 
 
+@functools.cache
 def _at_least_float32(*dtypes: str) -> str:
     dtypes = tuple(map(keras.backend.standardize_dtype, dtypes))
+    if any(dtype.startswith("complex") for dtype in dtypes):
+        raise ValueError(
+            "Inputs must be real numbers: normalize real and imaginary parts as features of their "
+            f"own. Received: dtype={dtypes[0]}"
+        )
     # On JAX and PyTorch `result_type` would make float32 of float64.
     return "float64" if "float64" in dtypes else keras.backend.result_type(*dtypes, "float32")
 
 
-def _mean_over_groups(values: Tensor, count: Tensor | None) -> Tensor:
+def _mean_over_groups(values: Tensor, count: Tensor) -> Tensor:
     # Without the dimensions of size 1, over which XLA is slow to sum.
     values = values[:, 0, :, 0]
-    if count is None:
-        return values[0] if values.shape[0] == 1 else ops.mean(values, axis=0)
+    if values.shape[0] == 1:
+        return values[0]
     count = count[:, 0, :, 0]
-    share = count / ops.maximum(ops.sum(count, axis=0, keepdims=True), 1)
+    share = count / ops.clip(ops.sum(count, axis=0, keepdims=True), 1.0, float("inf"))
     return ops.sum(share * values, axis=0)
 
 
@@ -55,7 +73,7 @@ class _MinibatchNormalization(keras.layers.Layer):
     """What both layers share: arguments, gamma and beta, Algorithm 1, microbatches, masks, dtypes.
 
     A subclass holds the moving spread of its kind and defines `_moving` (the two averages),
-    `_sigma`, `_renormalization` and `_update`.
+    `_initial_spread`, `_sigma`, `_bounds`, `_renormalization` and `_update`.
     """
 
     def __init__(
@@ -79,24 +97,29 @@ class _MinibatchNormalization(keras.layers.Layer):
     ) -> None:
         # Inputs are not cast to float16 on the way in: they may not fit. `call` casts the output.
         kwargs["autocast"] = False
+        check_names(kwargs)
         super().__init__(**kwargs)
         self.axis = feature_axis(axis)
         self.momentum = check_number("momentum", momentum, lowest=0.0, highest=1.0)
         self.epsilon = check_number("epsilon", epsilon, lowest=0.0)
-        self.center = center
-        self.scale = scale
+        self.center = check_boolean("center", center)
+        self.scale = check_boolean("scale", scale)
         self.microbatch_size = positive_integer(
             "microbatch_size", microbatch_size, none="the whole batch"
         )
-        self.beta_initializer = keras.initializers.get(beta_initializer)
-        self.gamma_initializer = keras.initializers.get(gamma_initializer)
-        self.moving_mean_initializer = keras.initializers.get(moving_mean_initializer)
-        self.moving_variance_initializer = keras.initializers.get(moving_variance_initializer)
+        self.beta_initializer = initializer_of("beta_initializer", beta_initializer)
+        self.gamma_initializer = initializer_of("gamma_initializer", gamma_initializer)
+        self.moving_mean_initializer = initializer_of(
+            "moving_mean_initializer", moving_mean_initializer
+        )
+        self.moving_variance_initializer = initializer_of(
+            "moving_variance_initializer", moving_variance_initializer, lowest=0.0
+        )
         self.beta_regularizer = keras.regularizers.get(beta_regularizer)
         self.gamma_regularizer = keras.regularizers.get(gamma_regularizer)
         self.beta_constraint = keras.constraints.get(beta_constraint)
         self.gamma_constraint = keras.constraints.get(gamma_constraint)
-        self.synchronized = bool(synchronized)
+        self.synchronized = check_boolean("synchronized", synchronized)
         if self.synchronized and self.microbatch_size is not None:
             raise ValueError(
                 "`synchronized=True` takes one statistic over the batches of all replicas, "
@@ -104,6 +127,11 @@ class _MinibatchNormalization(keras.layers.Layer):
                 f"Received: synchronized={synchronized}, microbatch_size={microbatch_size}"
             )
         self.supports_masking = True
+        if not keras.backend.is_float_dtype(self.compute_dtype):
+            raise ValueError(
+                "A layer that normalizes computes in floating point: leave `dtype` out, or choose "
+                f"one such as 'float32' or 'mixed_float16'. Received: dtype={kwargs['dtype']!r}"
+            )
 
     def build(self, input_shape: Shape) -> None:
         """Creates the weights for inputs of this shape; the size of the feature axis is needed."""
@@ -159,44 +187,50 @@ class _MinibatchNormalization(keras.layers.Layer):
         """Normalizes `inputs`; see the class's docstring for the formulas."""
         x = ops.cast(inputs, _at_least_float32(inputs.dtype, self.compute_dtype))
         averages = self._averages()
-        if not (training and self.trainable) or x.shape[0] == 0:
+        if not (training and self.trainable) or 0 in x.shape:
             mu, sigma = self._moving_statistics(averages, x.dtype, self._channel_shape)
             gamma, beta = self._affine(x.dtype, self._channel_shape)
             return ops.cast((x - mu) * (gamma / sigma) + beta, self.compute_dtype)
 
-        mu, sigma = self._moving_statistics(averages, x.dtype, _PER_CHANNEL)
+        before = (*self._moving_statistics(averages, x.dtype, _PER_CHANNEL), *self._bounds(x.dtype))
         gamma, beta = self._affine(x.dtype, _PER_CHANNEL)
+        training_pass = backend.TrainingPass(self)
 
         def normalize(x: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
             kernel = kernels.select(x, valid, self.synchronized)
             mu_B, variance_B, count = kernel.moments(x)
+            mu, sigma, *bounds = training_pass.recall((*mu_B, variance_B), before)
             sigma_B = ops.sqrt(variance_B + self.epsilon)
             if valid is not None:
                 # A group in which all of a channel is masked has no statistics of its own.
                 mu_B, sigma_B = mu_B.where(count > 0, mu), ops.where(count > 0, sigma_B, sigma)
-            r, d = self._renormalization(mu_B, sigma_B, mu, sigma)
+            r, d = self._renormalization(mu_B, sigma_B, mu, sigma, *bounds)
             y = kernel.normalize(x, mu_B, sigma_B, r, d, gamma, beta)
             return y, mu_B - mu, sigma_B, variance_B, count
 
         mask = check_mask(mask, x)
         y, *statistics = in_groups(normalize, x, self._channel_axis, self.microbatch_size, mask)
-        observe(self, sigma, *statistics)
-        self._update(averages, *statistics)
-        return ops.cast(y, self.compute_dtype)
+        if not training_pass.replayed:
+            statistics = [None if s is None else ops.stop_gradient(s) for s in statistics]
+            observe(self, before[1], *statistics)
+            self._update(averages, *statistics)
+        return training_pass.finished(ops.cast(y, self.compute_dtype))
 
     def _moving_statistics(
         self, averages: _Averages, dtype: str, shape: Shape
     ) -> tuple[Tensor, Tensor]:
-        mu, spread = (kernels.reshape(ops.cast(average, dtype), shape) for average in averages)
+        mu, spread = (backend.reshape(ops.cast(average, dtype), shape) for average in averages)
         return mu, self._sigma(spread)
 
     def _affine(self, dtype: str, shape: Shape) -> tuple[Tensor, Tensor]:
-        gamma = kernels.reshape(ops.cast(self.gamma, dtype), shape) if self.scale else 1.0
-        beta = kernels.reshape(ops.cast(self.beta, dtype), shape) if self.center else 0.0
+        gamma, beta = (
+            default if weight is None else backend.reshape(ops.cast(weight.value, dtype), shape)
+            for weight, default in ((self.gamma, 1.0), (self.beta, 0.0))
+        )
         return gamma, beta
 
     def _averages(self) -> _Averages:
-        mean, spread = map(kernels.read, self._moving)
+        mean, spread = map(backend.read, self._moving)
         return mean, spread
 
     def _move(
@@ -206,16 +240,37 @@ class _MinibatchNormalization(keras.layers.Layer):
         spread_B: Tensor,
         count: Tensor | None,
         alpha: float | Tensor,
-    ) -> None:
+    ) -> Tensor:
         """Moves both averages by `alpha` times the groups' mean distance from them.
 
-        The mean is weighted by `count`; groups without it are of one size.
+        The mean is weighted by `count`; groups without it are of one size. Returns what counted of
+        each group and channel: nothing of one whose statistics are not finite.
         """
-        spread = kernels.reshape(ops.cast(averages[1], spread_B.dtype), _PER_CHANNEL)
+        spread = backend.reshape(ops.cast(averages[1], spread_B.dtype), _PER_CHANNEL)
         changes = (mean_change, spread_B - spread)
+        counted = ops.cast(ops.isfinite(changes[0] + changes[1]), spread_B.dtype)
+        if count is not None:
+            counted = counted * count
         for statistic, old, change in zip(self._moving, averages, changes, strict=True):
-            change = ops.cast(alpha * _mean_over_groups(change, count), statistic.dtype)
-            statistic.assign(old + change)
+            change = ops.where(counted > 0, change, ops.zeros_like(change))
+            change = _mean_over_groups(change, counted)
+            statistic.assign(old + ops.cast(alpha * change, statistic.dtype))
+        return counted
+
+    def reset_statistics(self) -> None:
+        """Sets both averages back to their starting values; `gamma` and `beta` stay.
+
+        Raises:
+            ValueError: if the layer is not built.
+        """
+        if not self.built:
+            raise ValueError(
+                "The layer has no statistics yet: build it, or call it once. "
+                f"Received: {self.name!r}, built=False"
+            )
+        initializers = (self.moving_mean_initializer, self._initial_spread)
+        for statistic, initial in zip(self._moving, initializers, strict=True):
+            statistic.assign(initial(statistic.shape, dtype=statistic.dtype))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `input_shape`: the outputs have the shape of the inputs."""
@@ -275,6 +330,9 @@ class BatchNormalization(_MinibatchNormalization):
     `gamma`, `beta`, `moving_mean`, `moving_variance`, each of shape `(channels,)`, go from one to
     the other by `set_weights` or a weights file.
 
+    A set whose mean or variance is not finite does not enter the averages of that channel: after a
+    minibatch with an infinity or a NaN in it, they are what they were before.
+
     Args:
         axis: the feature axis, which keeps its own statistics; not 0, which counts examples.
         momentum: what multiplies the *old* average, in [0, 1]. PyTorch's `momentum` is
@@ -289,7 +347,8 @@ class BatchNormalization(_MinibatchNormalization):
             starting values.
         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: as in Keras.
         synchronized: whether statistics span the batches of all replicas that train in parallel
-            (`tf.distribute`, `torch.distributed`; on JAX, `keras.distribution` always does so).
+            (`tf.distribute`, `torch.distributed`, `jax.shard_map`, `jax.pmap`; under
+            `keras.distribution` on JAX they always do).
         **kwargs: `name`, `dtype`, `trainable`, as for any layer.
 
     Call arguments:
@@ -298,20 +357,24 @@ class BatchNormalization(_MinibatchNormalization):
             the layer's `dtype` are.
         training: whether to normalize with the minibatch's statistics and move the averages. A
             layer with `trainable=False` never does.
-        mask: boolean, `True` where an element counts: of the shape of the leading dimensions, such
-            as `(batch, time)`, or of the inputs' rank with each size equal to the inputs' or 1.
+        mask: boolean, `True` where an element counts: of the leading dimensions, such as
+            `(batch, time)`, or of all of them, with each size equal to the inputs' or 1.
             What is masked is left out of the statistics and normalized like the rest; a batch that
             is masked entirely leaves every weight as it was.
 
     Raises:
         ValueError: if an argument is out of its range, the feature axis is not one of the inputs',
-            or the mask does not fit the inputs.
+            or the mask does not fit the inputs; in training under gradient checkpointing on
+            TensorFlow, or with `use_reentrant=True` on PyTorch.
     """
 
     def _build_spread(self, channels: int) -> None:
         self.moving_variance = self._add_statistic(
-            "moving_variance", channels, self.moving_variance_initializer
+            "moving_variance", channels, self._initial_spread
         )
+
+    def _initial_spread(self, shape: Shape, dtype: str) -> Tensor:
+        return self.moving_variance_initializer(shape, dtype=dtype)
 
     @property
     def _moving(self) -> tuple[keras.Variable, keras.Variable]:
@@ -319,6 +382,9 @@ class BatchNormalization(_MinibatchNormalization):
 
     def _sigma(self, spread: Tensor) -> Tensor:
         return ops.sqrt(spread + self.epsilon)
+
+    def _bounds(self, dtype: str) -> tuple[Tensor, ...]:
+        return ()
 
     def _renormalization(
         self, mu_B: SplitMean, sigma_B: Tensor, mu: Tensor, sigma: Tensor
@@ -339,7 +405,7 @@ class BatchNormalization(_MinibatchNormalization):
     @classmethod
     def from_config(cls, config: Config) -> Self:
         """Builds the layer from its own configuration or `keras.layers.BatchNormalization`'s."""
-        if config.get("renorm"):
+        if config.get("renorm") is not None and check_boolean("renorm", config["renorm"]):
             raise ValueError(
                 "A Keras layer with `renorm=True` renormalizes: build a "
                 "`brn.BatchRenormalization` from its configuration. Received: renorm=True"
@@ -366,7 +432,11 @@ class BatchRenormalization(_MinibatchNormalization):
     With `r_max = 1`, `d_max = 0` this is batch normalization; where nothing is clipped, training
     and inference compute the same outputs, so an example's output no longer depends on the rest of
     its minibatch. Gradients flow through `mu_B` and `sigma_B`, not through `r` and `d` (section 3).
-    Epsilon is inside `sigma_B`, hence in `sigma`, and nowhere else.
+    Epsilon is inside `sigma_B`, hence in `sigma`, and nowhere else. A `moving_stddev` smaller than
+    any `sigma_B` can be, such as a starting value of 0, is taken for `sqrt(epsilon)`.
+
+    A set whose statistics are not finite does not enter the averages of that channel, and a step in
+    which nothing enters is not counted: after a minibatch of NaN all is as it was before.
 
     Weights: `gamma`, `beta`, `moving_mean`, `moving_stddev`, each `(channels,)`, and `step`, an
     integer: the training steps that moved the averages.
@@ -395,7 +465,8 @@ class BatchRenormalization(_MinibatchNormalization):
             Keras's, so that any batch normalization's configuration carries over.)
         beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: as in Keras.
         synchronized: whether statistics span the batches of all replicas that train in parallel
-            (`tf.distribute`, `torch.distributed`; on JAX, `keras.distribution` always does so).
+            (`tf.distribute`, `torch.distributed`, `jax.shard_map`, `jax.pmap`; under
+            `keras.distribution` on JAX they always do).
         **kwargs: `name`, `dtype`, `trainable`, as for any layer.
 
     Call arguments:
@@ -404,14 +475,15 @@ class BatchRenormalization(_MinibatchNormalization):
             the layer's `dtype` are.
         training: whether to normalize with the minibatch's statistics and move the averages. A
             layer with `trainable=False` never does.
-        mask: boolean, `True` where an element counts: of the shape of the leading dimensions, such
-            as `(batch, time)`, or of the inputs' rank with each size equal to the inputs' or 1.
+        mask: boolean, `True` where an element counts: of the leading dimensions, such as
+            `(batch, time)`, or of all of them, with each size equal to the inputs' or 1.
             What is masked is left out of the statistics and normalized like the rest; a batch that
             is masked entirely leaves every weight as it was, `step` too.
 
     Raises:
         ValueError: if an argument is out of its range, the feature axis is not one of the inputs',
-            or the mask does not fit the inputs.
+            or the mask does not fit the inputs; in training under gradient checkpointing on
+            TensorFlow, or with `use_reentrant=True` on PyTorch.
     """
 
     def __init__(
@@ -439,13 +511,10 @@ class BatchRenormalization(_MinibatchNormalization):
         paper = dict(zip(("r_max", "d_max"), schedules.paper_clipping(), strict=True))
         self.r_max = check_bounds("r_max", r_max, lowest=1.0, paper=paper["r_max"])
         self.d_max = check_bounds("d_max", d_max, lowest=0.0, paper=paper["d_max"])
-        self.bias_correction = bool(bias_correction)
+        self.bias_correction = check_boolean("bias_correction", bias_correction)
 
     def _build_spread(self, channels: int) -> None:
-        def initial_stddev(shape: Shape, dtype: str) -> Tensor:
-            return ops.sqrt(self.moving_variance_initializer(shape, dtype=dtype))
-
-        self.moving_stddev = self._add_statistic("moving_stddev", channels, initial_stddev)
+        self.moving_stddev = self._add_statistic("moving_stddev", channels, self._initial_spread)
         self.step = self.add_weight(
             shape=(),
             name="step",
@@ -456,9 +525,23 @@ class BatchRenormalization(_MinibatchNormalization):
             aggregation="only_first_replica",
         )
 
+    def _initial_spread(self, shape: Shape, dtype: str) -> Tensor:
+        return ops.sqrt(self.moving_variance_initializer(shape, dtype=dtype))
+
+    def reset_statistics(self) -> None:
+        """Sets both averages back to their starting values and `step` to 0.
+
+        The bounds are where their schedules begin; `gamma` and `beta` stay.
+
+        Raises:
+            ValueError: if the layer is not built.
+        """
+        super().reset_statistics()
+        self.step.assign(0)
+
     def clipping_bounds(self, dtype: str | None = None) -> tuple[Tensor, Tensor]:
         """Returns `(r_max, d_max)` at the current `step`: two scalars, float32 by default."""
-        step = ops.cast(self.step, dtype or "float32")
+        step = ops.cast(self.step.value, dtype or "float32")
         return self.r_max(step), self.d_max(step)
 
     @property
@@ -466,12 +549,20 @@ class BatchRenormalization(_MinibatchNormalization):
         return self.moving_mean, self.moving_stddev
 
     def _sigma(self, spread: Tensor) -> Tensor:
-        return spread
+        return ops.clip(spread, self.epsilon**0.5, float("inf"))
+
+    def _bounds(self, dtype: str) -> tuple[Tensor, ...]:
+        return self.clipping_bounds(dtype)
 
     def _renormalization(
-        self, mu_B: SplitMean, sigma_B: Tensor, mu: Tensor, sigma: Tensor
+        self,
+        mu_B: SplitMean,
+        sigma_B: Tensor,
+        mu: Tensor,
+        sigma: Tensor,
+        r_max: Tensor,
+        d_max: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        r_max, d_max = self.clipping_bounds(sigma_B.dtype)
         r = ops.stop_gradient(ops.clip(sigma_B / sigma, 1 / r_max, r_max))
         d = ops.stop_gradient(ops.clip((mu_B - mu) / sigma, -d_max, d_max))
         return r, d
@@ -486,13 +577,12 @@ class BatchRenormalization(_MinibatchNormalization):
     ) -> None:
         alpha = 1.0 - self.momentum
         if self.bias_correction:
-            steps = ops.cast(self.step + 1, sigma_B.dtype)
+            steps = ops.cast(self.step.value + 1, sigma_B.dtype)
             # 1 - (1 - alpha)^steps; momentum 0 or 1 needs no correction, and has no logarithm.
             if 0.0 < self.momentum < 1.0:
-                alpha = alpha / -ops.expm1(steps * ops.log(ops.cast(self.momentum, steps.dtype)))
-        self._move(averages, mean_change, sigma_B, count, alpha)
-        moved = 1 if count is None else ops.cast(ops.any(count > 0), "int32")
-        self.step.assign(self.step + moved)
+                alpha = alpha / -ops.expm1(steps * math.log(self.momentum))
+        counted = self._move(averages, mean_change, sigma_B, count, alpha)
+        self.step.assign(self.step + ops.cast(ops.any(counted > 0), "int32"))
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""
@@ -512,17 +602,7 @@ class BatchRenormalization(_MinibatchNormalization):
         """
         config = dict(config)
         renorm, clipping, momentum = (config.pop(key, None) for key in _KERAS_RENORM)
-        if renorm:
-            clipping = clipping or {}
-            rmin, rmax = clipping.get("rmin"), clipping.get("rmax")
-            if (rmin or rmax) and not (rmin and rmax and abs(rmin * rmax - 1.0) < 1e-6):
-                raise ValueError(
-                    "Algorithm 1 clips r to [1 / r_max, r_max], so `renorm_clipping` carries over "
-                    "with rmin = 1 / rmax only. Change one of them, or pass `r_max` yourself. "
-                    f"Received: renorm_clipping={clipping}"
-                )
-            dmax = clipping.get("dmax")
-            config["r_max"] = float("inf") if rmax is None else rmax
-            config["d_max"] = float("inf") if dmax is None else dmax
+        if renorm is not None and check_boolean("renorm", renorm):
+            config["r_max"], config["d_max"] = bounds_of_keras(clipping)
             config["momentum"] = momentum
         return cls(**config)

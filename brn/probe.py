@@ -15,8 +15,8 @@ import numpy as np
 from keras import ops
 
 from brn.arguments import check_model
-from brn.batches import check_inputs
-from brn.compilation import compiled
+from brn.backend import compiled
+from brn.models.batches import check_call, check_inputs, each_array
 from brn.types import Tensor
 
 Observations = list[tuple[keras.Layer, dict[str, Any]]]
@@ -102,6 +102,7 @@ class Probe:
             ValueError: if the model is not built, or `x` is not what it takes.
         """
         model = self._model
+        check_call(model)
         if not model.built:
             raise ValueError(
                 "The model has no weights yet: build it, or call it on a minibatch, before it is "
@@ -112,7 +113,7 @@ class Probe:
             [variable.value for variable in model.trainable_variables],
             [variable.value for variable in model.non_trainable_variables],
         )
-        observations = self._forward(*weights, keras.tree.map_structure(_as_fit_does, x))
+        observations = self._forward(*weights, each_array(_as_fit_does, x))
         calls: dict[str, list[dict[str, np.ndarray]]] = {}
         for layer, observation in zip(self._layers, observations, strict=True):
             arrays = {name: ops.convert_to_numpy(value) for name, value in observation.items()}

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeAlias
 import keras
 from keras import ops
 
+from brn import backend
 from brn.types import Config, Tensor
 
 
@@ -70,11 +71,14 @@ Bound: TypeAlias = float | ClipSchedule | Literal["paper"]
 
 
 def as_float(step: Tensor) -> Tensor:
-    """Returns `step` as a floating tensor, cast to `keras.config.floatx()` unless it is one."""
+    """Returns `step` as a floating tensor: unless it is one, of `floatx`, float32 at least.
+
+    Steps beyond 65,504 do not fit into float16.
+    """
     step = ops.convert_to_tensor(step)
     if keras.backend.is_float_dtype(keras.backend.standardize_dtype(step.dtype)):
         return step
-    return ops.cast(step, keras.config.floatx())
+    return ops.cast(step, keras.backend.result_type(keras.config.floatx(), "float32"))
 
 
 @keras.saving.register_keras_serializable(package="brn")
@@ -93,7 +97,7 @@ class Constant(ClipSchedule):
 
     def __call__(self, step: Tensor) -> Tensor:
         """Returns `value`."""
-        return ops.full_like(as_float(step), self.value)
+        return backend.ops.full_like(as_float(step), self.value)
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""
@@ -140,9 +144,9 @@ class Ramp(ClipSchedule):
         """Returns the bound at `step`."""
         step = as_float(step)
         if self.begin == self.finish:
-            done = ops.cast(step >= self.finish, step.dtype)
+            done = backend.ops.cast(step >= self.finish, step.dtype)
         else:
-            done = ops.clip((step - self.begin) / (self.finish - self.begin), 0.0, 1.0)
+            done = backend.ops.clip((step - self.begin) / (self.finish - self.begin), 0.0, 1.0)
         return self.start + (self.end - self.start) * done
 
     def get_config(self) -> Config:

@@ -55,7 +55,9 @@ class Reference:
     @property
     def sigma(self):
         """The standard deviation that inference divides by."""
-        return self.spread if self.renormalizes else np.sqrt(self.spread + self.epsilon)
+        if self.renormalizes:
+            return np.maximum(self.spread, np.sqrt(self.epsilon))
+        return np.sqrt(self.spread + self.epsilon)
 
     def bounds(self):
         """The bounds of r and d at the present step."""

@@ -1,7 +1,7 @@
 """The arithmetic of the layers, on activations grouped as `(groups, elements, channels, rest)`.
 
-`plain` is right in every case. Each backend has a faster pair of the same two functions, with the
-gradient of section 3 derived by hand; `select` takes it where it serves.
+`plain` is right in every case. Known backends have a faster pair of the same two functions, with
+the gradient of section 3 derived by hand; `select` takes it where it serves.
 """
 
 import importlib
@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import keras
 
+from brn import backend
 from brn.kernels import plain
 from brn.kernels.plain import Moments, SplitMean
 from brn.types import Tensor
-
-_backend = importlib.import_module(f"brn.kernels.{keras.config.backend()}")
 
 
 class Kernel(NamedTuple):
@@ -25,7 +24,9 @@ class Kernel(NamedTuple):
     normalize: Callable[..., Tensor]
 
 
-FAST = Kernel(_backend.moments, _backend.normalize)
+_name = keras.config.backend()
+_fast = importlib.import_module(f"brn.kernels.{_name if _name in backend.KNOWN else 'plain'}")
+FAST = Kernel(_fast.moments, _fast.normalize)
 
 
 def select(x: Tensor, valid: Tensor | None = None, synchronized: bool = False) -> Kernel:
@@ -36,14 +37,10 @@ def select(x: Tensor, valid: Tensor | None = None, synchronized: bool = False) -
         valid: which elements count, or `None` for all of them.
         synchronized: whether statistics span the replicas that train in parallel.
     """
-    if valid is None and not synchronized and _backend.serves(x):
+    if valid is None and not synchronized and _fast.serves(x):
         return FAST
-    total = _backend.replica_sum if synchronized else (lambda total: total)
+    total = backend.replica_sum if synchronized else (lambda total: total)
     return Kernel(partial(plain.moments, valid=valid, reduce=total), plain.normalize)
 
 
-read = _backend.read
-reshape = _backend.reshape
-shortcut = _backend.shortcut
-
-__all__ = ["FAST", "Kernel", "Moments", "SplitMean", "read", "reshape", "select", "shortcut"]
+__all__ = ["FAST", "Kernel", "Moments", "SplitMean", "select"]

@@ -8,37 +8,15 @@ the two.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import keras
 from jax import lax
 
 from brn.kernels.plain import Moments, SplitMean
 from brn.types import Shape, Tensor
 
 _SAMPLE = 16
-
-
-def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`."""
-    return variable.value
-
-
-def reshape(x: Tensor, shape: Shape) -> Tensor:
-    """Returns `x` in another shape."""
-    return jnp.reshape(x, shape)
-
-
-def replica_sum(total: Tensor) -> Tensor:
-    """Returns `total`: under `jax.jit` a sum already spans all shards of a distributed batch."""
-    return total
-
-
-def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:
-    """Returns `general()`, which is right in any case: here, sizes are known when it matters."""
-    return general()
 
 
 def serves(x: Tensor) -> bool:

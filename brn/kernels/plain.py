@@ -75,7 +75,7 @@ def moments(
     # order is rounded differently. The gradient flows through the offset alone; it does not depend
     # on where the center lies.
     element = x if valid is None else ops.where(valid, x, ops.full_like(x, -float("inf")))
-    element = ops.max(element, axis=AXES, keepdims=True)
+    element = ops.amax(element, axis=AXES, keepdims=True)
     element = ops.where(count > 0, element, ops.zeros_like(element))
     center = ops.stop_gradient(reduce(element) / reduce(ops.ones_like(element)))
     offset = total(x - center) / elements
@@ -96,3 +96,8 @@ def normalize(
     """
     slope = gamma * r / sigma_B
     return (x - mu_B.center) * slope + (gamma * d + beta - mu_B.offset * slope)
+
+
+def serves(x: Tensor) -> bool:
+    """Returns whether these functions take `x`: always."""
+    return True

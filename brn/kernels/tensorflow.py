@@ -9,42 +9,15 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
-from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+from tensorflow.python.eager.forwardprop_util import pack_tangents
 
+from brn.backend.tensorflow import compiled_by_xla
 from brn.kernels.plain import AXES, Moments, SplitMean
-from brn.types import Shape, Tensor
+from brn.types import Tensor
 
 _FAR = 100.0
 _SAMPLE = 16
-
-
-def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`, by one read: in TensorFlow it may be read lazily."""
-    return tf.convert_to_tensor(variable.value)
-
-
-def reshape(x: Tensor, shape: Shape) -> Tensor:
-    """Returns `x` in another shape."""
-    return tf.reshape(x, shape)
-
-
-def replica_sum(total: Tensor) -> Tensor:
-    """Returns `total`, summed over the replicas of a `tf.distribute` strategy, differentiable."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return total
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, total)
-
-
-def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:
-    """Returns `short()` where a condition holds, else `general()`, which is right in any case.
-
-    XLA compiles for the size of one batch, so that `general` is short by itself, but compiles a
-    branch on that size anew at every call.
-    """
-    return general() if _compiled_by_xla() else tf.cond(condition, short, general)
 
 
 def serves(x: Tensor) -> bool:
@@ -60,7 +33,7 @@ def moments(x: Tensor) -> Moments:
     """
     x = tf.stop_gradient(x)
     about_zero = _fused_moments if _fused(x) else _moments
-    if _compiled_by_xla():
+    if compiled_by_xla():
         # Of a sixteenth of the elements, which is within a few sigma_B of the mean.
         sample = x[:, : tf.maximum(tf.shape(x)[1] // _SAMPLE, 1)]
         center = tf.reduce_mean(sample, AXES, keepdims=True)
@@ -122,8 +95,37 @@ def normalize(
     return _normalize(x, *statistics, gamma * per_channel, beta * per_channel)
 
 
-@tf.custom_gradient
-def _normalize(
+def _with_gradient(function: Callable[..., Any], gradient: Callable[..., Any]) -> Any:
+    """Returns `function`, with `gradient` in place of the derivatives of what it is made of.
+
+    Those of any mode: a forward accumulator would see through `tf.custom_gradient`, and take the
+    statistics for constants, if the operations inside had tangents.
+
+    Args:
+        function: of tensors, to a tensor or a tuple of them.
+        gradient: of the gradients of the outputs, then the inputs, to the gradients of the inputs.
+    """
+
+    @tf.custom_gradient
+    def run(*inputs: Tensor) -> Any:
+        def backward(*upstream: Tensor) -> Any:
+            # Identities: in the gradient of a branch of `tf.cond`, functions and further gradients
+            # reach tensors of this gradient only.
+            return gradient(*upstream, *map(tf.identity, inputs))
+
+        return function(*map(tf.stop_gradient, inputs)), backward
+
+    in_graph = tf.function(run, autograph=False)
+
+    def call(*inputs: Tensor) -> Any:
+        # A function by itself: inside a graph, accumulators heed only the gradients of functions.
+        in_graph_forwards = not tf.executing_eagerly() and pack_tangents(inputs).tangents
+        return (in_graph if in_graph_forwards else run)(*inputs)
+
+    return call
+
+
+def _forward(
     x: Tensor,
     center: Tensor,
     offset: Tensor,
@@ -133,47 +135,53 @@ def _normalize(
     gamma: Tensor,
     beta: Tensor,
 ) -> Tensor:
-    if _fused(x):
-        y, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=_as_images(_shifted(x, center)),
-            scale=(gamma * r)[0, 0, :, 0],
-            offset=(gamma * d + beta)[0, 0, :, 0],
-            mean=offset[0, 0, :, 0],
-            variance=tf.square(sigma_B)[0, 0, :, 0],
-            epsilon=0.0,
-            is_training=False,
-        )
-        y = tf.reshape(y, tf.shape(x))
-    else:
+    if not _fused(x):
         slope = gamma * r / sigma_B
-        y = _affine(x, center, slope, gamma * d + beta - offset * slope)
+        return _affine(x, center, slope, gamma * d + beta - offset * slope)
+    y, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=_as_images(_shifted(x, center)),
+        scale=(gamma * r)[0, 0, :, 0],
+        offset=(gamma * d + beta)[0, 0, :, 0],
+        mean=offset[0, 0, :, 0],
+        variance=tf.square(sigma_B)[0, 0, :, 0],
+        epsilon=0.0,
+        is_training=False,
+    )
+    return tf.reshape(y, tf.shape(x))
 
-    def gradient(dy: Tensor) -> Any:
-        # Identities: in the gradient of a branch of `tf.cond`, functions and further gradients
-        # reach tensors of this gradient only.
-        values = map(tf.identity, (x, gamma, center, offset, sigma_B, r))
-        dx, total_dy_x, total_dy = _gradients(dy, *values)
-        dgamma = tf.reduce_sum(r * total_dy_x + d * total_dy, 0, keepdims=True)
-        dbeta = tf.reduce_sum(total_dy, 0, keepdims=True)
-        return dx, None, None, None, None, None, dgamma, dbeta
 
-    return y, gradient
+def _gradient_of_forward(
+    dy: Tensor,
+    x: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    sigma_B: Tensor,
+    r: Tensor,
+    d: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+) -> Any:
+    dx, total_dy_x, total_dy = _gradients(dy, x, gamma, center, offset, sigma_B, r)
+    dgamma = tf.reduce_sum(r * total_dy_x + d * total_dy, 0, keepdims=True)
+    dbeta = tf.reduce_sum(total_dy, 0, keepdims=True)
+    return dx, None, None, None, None, None, dgamma, dbeta
 
 
-@tf.custom_gradient
-def _gradients(dy: Tensor, x: Tensor, gamma: Tensor, *statistics: Tensor) -> Any:
-    backward = _fused_backward if _fused(x) else _backward
+@tf.function(autograph=False)
+def _gradient_of_gradients(*tensors: Tensor) -> Any:
+    # A graph of its own: tapes see nothing while a forward accumulator transposes a gradient.
+    upstream, (dy, x, gamma, *statistics) = tensors[:3], tensors[3:]
+    again = _differentiable_backward(dy, x, gamma, *statistics)
+    gradients = tf.gradients(again, [dy, x, gamma], grad_ys=upstream)
+    return *gradients, *(None for _ in statistics)
 
-    def gradient(*upstream: Tensor) -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch((dy, x, gamma))
-            again = _differentiable_backward(dy, x, gamma, *statistics)
-        return (
-            *tape.gradient(again, (dy, x, gamma), output_gradients=upstream),
-            *(None for _ in statistics),
-        )
 
-    return backward(dy, x, gamma, *statistics), gradient
+def _either_backward(dy: Tensor, x: Tensor, *others: Tensor) -> Any:
+    return (_fused_backward if _fused(x) else _backward)(dy, x, *others)
+
+
+_normalize = _with_gradient(_forward, _gradient_of_forward)
+_gradients = _with_gradient(_either_backward, _gradient_of_gradients)
 
 
 def _fused_backward(
@@ -221,7 +229,7 @@ def _one_pass(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*tensors: Tensor) -> Tensor:
-        if _compiled_by_xla() or _on_gpu():
+        if compiled_by_xla() or _on_gpu():
             return function(*tensors)
         result = compiled(*tensors)
         result.set_shape(tensors[0].shape)
@@ -266,16 +274,9 @@ def _count(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, center: Tensor) -> Tensor:
-    if _compiled_by_xla():
+    if compiled_by_xla():
         return x - center
     return tf.cond(tf.reduce_any(center != 0), lambda: x - center, lambda: x)
-
-
-def _compiled_by_xla() -> bool:
-    """Returns whether this is traced for XLA, to which a branch costs more than a subtraction."""
-    return not tf.executing_eagerly() and GraphOrParentsInXlaContext(
-        tf.compat.v1.get_default_graph()
-    )
 
 
 def _fused(x: Tensor) -> bool | Tensor:

@@ -2,16 +2,15 @@
 
 Those know one group. Several groups take element-wise operations, as many of them at a time as fit
 into a core's cache; a group that fills it by itself has its statistics from the primitive.
-Under `torch.compile` the plain functions serve: the compiler fuses them itself.
+Under `torch.compile` the plain functions serve: the compiler fuses them itself. So they do where
+derivatives are taken in another way than backwards: autograd knows their every derivative.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import keras
 import torch
-from torch.distributed.nn.functional import all_reduce
 
+from brn.backend.torch import transformed
 from brn.kernels.plain import AXES, Moments, SplitMean
 from brn.types import Shape, Tensor
 
@@ -20,35 +19,13 @@ _CACHED = 2**17
 """How many numbers surely stay in a core's cache."""
 
 
-def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`; it shares the variable's memory."""
-    return variable.value
-
-
-def reshape(x: Tensor, shape: Shape) -> Tensor:
-    """Returns `x` in another shape.
-
-    Where nothing is compiled, `keras.ops.reshape` takes ten times as long, to search the shape for
-    symbolic tensors.
-    """
-    return x.reshape(shape)
-
-
-def replica_sum(total: Tensor) -> Tensor:
-    """Returns `total`, summed over the processes of `torch.distributed`, differentiable."""
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
-        return total
-    return all_reduce(total)
-
-
-def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:
-    """Returns `general()`, which is right in any case: here, sizes are known when it matters."""
-    return general()
-
-
 def serves(x: Tensor) -> bool:
     """Returns whether these functions take `x`, `(groups, elements, channels, rest)`."""
-    return x.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling()
+    return (
+        x.dtype in (torch.float32, torch.float64)
+        and not torch.compiler.is_compiling()
+        and not transformed(x)
+    )
 
 
 def moments(x: Tensor) -> Moments:
@@ -109,10 +86,13 @@ def normalize(
 
 
 class _Normalize(torch.autograd.Function):
-    # `apply` inspects the signature at every call, which takes longer the more names there are.
+    # The old style, with `ctx` in `forward`: else `apply` inspects the signature at every call. It
+    # knows no `torch.func`, for which the plain functions serve.
     @staticmethod
-    def forward(x: Tensor, *values: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, *values: Tensor) -> Tensor:
         center, offset, sigma_B, r, d, gamma, beta = values
+        ctx.center = center
+        ctx.save_for_backward(x, offset, sigma_B, r, d, gamma)
         slope, constant = gamma * r, gamma * d + beta
         x = _shifted(x, center)
         if x.shape[0] > 1:
@@ -131,14 +111,9 @@ class _Normalize(torch.autograd.Function):
         return _from_images(y, x.shape)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
-        x, ctx.center, *values, _ = inputs
-        ctx.save_for_backward(x, *values)
-
-    @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         x, offset, sigma_B, r, d, gamma = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or transformed(dy):
             gradients = _differentiable_backward(dy, x, ctx.center, offset, sigma_B, r, gamma)
         else:
             x = _shifted(x, ctx.center)

@@ -53,6 +53,10 @@ TIMES = ("backend", "mode", "shape", "what", "median_ms", "q25_ms", "q75_ms", "r
 RATIOS = ("backend", "name", "shape", "ratio", "q25", "q75", "bar", "met")
 
 
+WINS = 1 / 1.2
+"""What a kernel made for a backend is to take of the time of the plain functions, on some shape."""
+
+
 @dataclass(frozen=True)
 class Bar:
     """What is asked of a ratio of times.
@@ -88,6 +92,13 @@ BARS = {
 BARS_EVERYWHERE = (
     Bar("BN / BN of Keras", "bn", "Keras bn", 1.0),
     Bar("microbatches of 4 / one group", "brn, microbatches of 4", "brn", 1.2),
+    Bar("BRN / BRN by the plain functions", "brn", "brn, plain", WINS),
+    Bar(
+        "microbatches of 4 / the same by the plain functions",
+        "brn, microbatches of 4",
+        "brn, microbatches of 4, plain",
+        WINS,
+    ),
 )
 STEP_BARS = (
     Bar("training step, BRN / BN", "step, brn", "step, bn", 1.03),

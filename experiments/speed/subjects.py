@@ -7,12 +7,15 @@ how the activations lie in memory.
 """
 
 from collections.abc import Callable
+from functools import partial
+from unittest import mock
 
 import keras
 import numpy as np
 
 import brn
 from brn import kernels
+from brn.kernels import plain
 
 RENORM_CLIPPING = {"rmax": 3.0, "rmin": 1 / 3, "dmax": 5.0}
 """The paper's bounds, which Keras takes as constants."""
@@ -21,6 +24,17 @@ OURS = {
     "brn": brn.BatchRenormalization,
     "bn": brn.BatchNormalization,
 }
+
+
+class ByPlainFunctions(brn.BatchRenormalization):
+    """The layer without the kernels made for a backend: what those are to be measured against."""
+
+    def call(self, inputs, training=False, mask=None):
+        """See `brn.BatchRenormalization.call`."""
+        with mock.patch.object(kernels, "FAST", kernels.Kernel(plain.moments, plain.normalize)):
+            return super().call(inputs, training=training, mask=mask)
+
+
 KERAS = {
     "Keras bn": keras.layers.BatchNormalization,
     "Keras renorm": lambda **settings: keras.layers.BatchNormalization(
@@ -40,11 +54,10 @@ def subjects(shape: tuple[int, ...], dtype: str = "float32") -> dict[tuple[str, 
     backend = keras.config.backend()
     x, upstream = _activations(shape, dtype)
     policy = dtype if dtype == "float32" else f"mixed_{dtype}"
-    makers = {**OURS, **KERAS}
+    makers = {**OURS, "brn, plain": ByPlainFunctions, **KERAS}
     if shape[0] == 128:
-        makers["brn, microbatches of 4"] = lambda **settings: brn.BatchRenormalization(
-            microbatch_size=4, **settings
-        )
+        for name, make in (("", brn.BatchRenormalization), (", plain", ByPlainFunctions)):
+            makers[f"brn, microbatches of 4{name}"] = partial(make, microbatch_size=4)
     passes = {
         (name, mode): layer_pass(make(dtype=policy), x, upstream, mode)
         for name, make in makers.items()

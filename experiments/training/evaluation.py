@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 import brn
-from brn.compilation import compiled
+from brn.backend import compiled
 from experiments.data.augmentation import scale
 from experiments.data.sampling import Structured
 from experiments.data.splits import Split

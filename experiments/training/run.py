@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from brn.compilation import compiled
+from brn.backend import compiled
 from experiments.data.augmentation import Augmentation
 from experiments.data.pipeline import Minibatches
 from experiments.data.sampling import Iid, Structured

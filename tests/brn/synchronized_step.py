@@ -62,8 +62,38 @@ def tensorflow():
 
 
 def jax():
+    mapped = {way: [mapped_step(layer, way) for layer in layers(True)] for way in ("pmap", "shard")}
     keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
-    return all_fitted()
+    return {**all_fitted(), **mapped}
+
+
+def mapped_step(layer, way):
+    """A step on each half of the batch, by `jax.pmap` or `jax.shard_map`, and the gradient."""
+    import jax
+    from jax.sharding import PartitionSpec
+
+    layer.build((None, 1))
+    weights = [[v.value for v in layer.trainable_variables]]
+    weights += [[v.value for v in layer.non_trainable_variables]]
+
+    def step(half):
+        def loss(half):
+            y, state = layer.stateless_call(*weights, half, training=True)
+            return (y**3).sum(), state
+
+        return jax.grad(loss, has_aux=True)(half)
+
+    if way == "pmap":
+        dx, state = jax.pmap(step)(BATCH.reshape(2, 2, 1))
+        state = [value[0] for value in state]
+    else:
+        mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+        halves, whole = PartitionSpec("data"), PartitionSpec()
+        mapped = jax.shard_map(step, mesh=mesh, in_specs=halves, out_specs=(halves, whole))
+        dx, state = jax.jit(mapped)(BATCH)
+    for variable, value in zip(layer.non_trainable_variables, state, strict=True):
+        variable.assign(value)
+    return {**statistics(layer), "dx": np.ravel(dx).tolist()}
 
 
 def torch_process(rank, folder, results):

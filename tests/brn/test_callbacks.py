@@ -1,5 +1,6 @@
 """The monitor, through `fit`."""
 
+import contextlib
 import csv
 import types
 
@@ -9,7 +10,7 @@ import pytest
 from harness import mirror, numpy, perturb
 
 import brn
-from brn.callbacks import QUANTITIES, RenormMonitor
+from brn.callbacks import QUANTITIES, SUMMARY, RenormMonitor
 from brn.schedules import Ramp
 
 SHAPE = (12, 5)
@@ -78,7 +79,7 @@ def test_history_is_the_references_and_training_is_as_without(rng):
 def test_epoch_logs(rng, tmp_path):
     """What comes after the monitor sees the latest numbers."""
     x = rng.normal(2.0, 3.0, SHAPE)
-    layer, monitor = perturb(renormalization(), x), RenormMonitor(x[:4], every=2)
+    layer, monitor = perturb(renormalization(), x), RenormMonitor(x[:4], every=2, logs="all")
     after = keras.callbacks.CSVLogger(tmp_path / "after.csv")
     history = train(layer, x, monitor, callbacks=[after]).history
     with (tmp_path / "after.csv").open() as file:
@@ -88,6 +89,103 @@ def test_epoch_logs(rng, tmp_path):
         wanted = [monitor.history[probe][name] for probe in (1, 2)]
         assert history[key] == wanted
         assert [float(row[key]) for row in rows] == wanted
+
+
+@pytest.mark.filterwarnings("ignore:Layers had most r clipped")
+def test_the_logs_are_short(rng):
+    """The most clipped r and d of three layers, which layer that is, and its bounds."""
+    x = rng.normal(size=SHAPE).astype("float32")
+    model = keras.Sequential([keras.Input((5,))])
+    for name, spread, r_max in (("a", 1.0, 100.0), ("b", 1e3, 3.0), ("c", 1.0, 1e3)):
+        layer = renormalization(name=name, momentum=1.0, r_max=r_max)
+        model.add(layer)
+        layer.moving_stddev.assign(np.full(5, spread))
+    layer.moving_mean.assign(np.full(5, 1e3))
+    model.compile("sgd", "mse")
+    monitor = RenormMonitor(x[:4])
+    logs = model.fit(x, x, batch_size=4, verbose=0, callbacks=[monitor]).history
+    found = {key: values[-1] for key, values in logs.items() if key != "loss"}
+    assert found == {
+        "renorm/r_clipped": 1.0,
+        "renorm/r_layer": 1.0,
+        "renorm/r_max": 3.0,
+        "renorm/d_clipped": 1.0,
+        "renorm/d_layer": 2.0,
+        "renorm/d_max": 1.5,
+    }
+    assert [path.split("/")[-1] for path in monitor.layers] == ["a", "b", "c"]
+
+
+class Two(keras.Model):
+    """Two models with a training step of their own and no `call`: a GAN."""
+
+    def __init__(self):
+        super().__init__(name="two")
+        self.generator, self.critic = (
+            keras.Sequential([keras.Input((5,)), renormalization(name=name)], name=f"the_{name}")
+            for name in ("generator", "critic")
+        )
+        self.built = True
+
+    def train_step(self, *arguments):
+        """Runs both; what they learn does not matter here."""
+        (*state, x) = arguments if keras.backend.backend() == "jax" else (None, arguments[0])
+        x = keras.ops.cast(keras.utils.unpack_x_y_sample_weight(x)[0], "float32")
+        variables = self.non_trainable_variables
+        held = [
+            *zip(self.trainable_variables, state[0][0] if state[0] else (), strict=False),
+            *zip(variables, state[0][1] if state[0] else (), strict=False),
+        ]
+        with keras.StatelessScope(held) if state[0] else contextlib.nullcontext() as scope:
+            self.critic(self.generator(x, training=True), training=True)
+        logs = {"loss": keras.ops.zeros(())}
+        if not state[0]:
+            return logs
+        moved = [scope.get_current_value(variable) for variable in variables]
+        return logs, (state[0][0], moved, *state[0][2:])
+
+
+def fit_two(model, x, monitor):
+    # One that never takes a step; on JAX `fit` needs to have it, elsewhere there is none.
+    model.compile("sgd" if keras.backend.backend() == "jax" else None, run_eagerly=True)
+    if model.optimizer is not None:
+        model.optimizer.build(model.trainable_variables)
+    model.fit(x, batch_size=4, shuffle=False, verbose=0, callbacks=[monitor])
+
+
+@pytest.mark.filterwarnings("ignore:Layers had most r clipped")
+def test_a_part_of_a_model_without_call_is_watched(rng):
+    """With the steps of its layers, as no optimizer counts any."""
+    x = rng.normal(2.0, 3.0, SHAPE).astype("float32")
+    model = Two()
+    reference = mirror(perturb(model.critic.layers[0], x))
+    monitor = RenormMonitor(x[:4], every=2, model=model.critic)
+    fit_two(model, x, monitor)
+    assert [row["step"] for row in monitor.history] == [0, 2, 3]
+    assert monitor.layers == [model.critic.layers[0].path]
+    first = {name: monitor.history[0][name] for name in QUANTITIES}
+    assert first == pytest.approx(numbers_of(reference, x[:4]), rel=1e-4, abs=1e-5)
+
+
+def test_a_model_without_call_names_its_parts(rng):
+    x = rng.normal(size=SHAPE).astype("float32")
+    message = r"no `call`.*Received: model='two', a Two, made of 'the_generator', 'the_critic'"
+    with pytest.raises(ValueError, match=message):
+        fit_two(Two(), x, RenormMonitor(x[:4]))
+    for act in (brn.corrections, brn.recalibrate):
+        with pytest.raises(ValueError, match=message):
+            act(Two(), x)
+    with pytest.raises(ValueError, match="Received: model=3"):
+        RenormMonitor(x, model=3)
+
+
+def test_steps_without_renormalization_are_counted(rng):
+    """`brn.BatchNormalization` has no step of its own; an epoch may be executions of 2 and 1."""
+    x = rng.normal(size=SHAPE)
+    monitor = RenormMonitor(x[:4])
+    several = {"steps_per_execution": 2} if keras.backend.backend() != "torch" else {}
+    train(brn.BatchNormalization(), x, monitor, **several)
+    assert [row["step"] for row in monitor.history] == [0, 6]
 
 
 def test_tensorboard(rng, tmp_path):
@@ -104,8 +202,8 @@ def test_tensorboard(rng, tmp_path):
     x = rng.normal(2.0, 3.0, SHAPE)
     layer, board = perturb(renormalization(), x), Board(tmp_path, write_graph=False)
     logs = train(layer, x, RenormMonitor(x[:4], every=2), callbacks=[board]).history
-    for name in QUANTITIES:
-        key = f"renorm/{layer.path}/{name}"
+    for name in SUMMARY:
+        key = f"renorm/{name}"
         assert {(f"epoch_{key}", logs[key][epoch], epoch) for epoch in (0, 1)} <= set(written)
 
 
@@ -194,7 +292,7 @@ class TestWarnings:
             model.layers[-1].moving_mean.assign(np.full(5, np.nan))
         model.compile("sgd", "mse")
         monitor = RenormMonitor(x[:4], every=1)
-        with pytest.warns(UserWarning, match="not finite, at step 0.*n4 and 2 more") as caught:
+        with pytest.warns(UserWarning, match="not finite, after 0 steps.*n4 and 2 more") as caught:
             model.fit(x, x, batch_size=4, epochs=2, shuffle=False, verbose=0, callbacks=[monitor])
         assert len([warning for warning in caught if "not finite" in str(warning.message)]) == 1
 
@@ -265,5 +363,5 @@ def test_labels_are_not_inputs(rng):
 
 @pytest.mark.parametrize("logs", ["r_mean", None])
 def test_quantities_are_a_list(logs):
-    with pytest.raises(ValueError, match=rf"must be a list.*Received: logs={logs!r}"):
+    with pytest.raises(ValueError, match=rf"'all', or a list.*Received: logs={logs!r}"):
         RenormMonitor(np.zeros((2, 3)), logs=logs)

@@ -177,10 +177,19 @@ def test_a_spread_below_epsilon():
     layer = model.layers[0]
     layer.moving_stddev.assign([0.5, 1.0])  # 0.5^2 = epsilon: the variance is 0.
     assert numpy(brn.convert(model, KERAS).layers[0].moving_variance).tolist() == [0.0, 0.75]
-    layer.moving_stddev.assign([0.25, 1.0])
-    with pytest.raises(ValueError, match=r"pass epsilon=0.0625 .*layer='n', epsilon=0.25"):
-        brn.convert(model, KERAS)
-    mended = brn.convert(model, KERAS, epsilon=0.0625)
+    layer.moving_stddev.assign([0.25, 1.0])  # Taken for 0.5.
+    converted = brn.convert(model, KERAS)
+    assert numpy(converted.layers[0].moving_variance).tolist() == [0.0, 0.75]
+    assert_predicts_alike(model, converted, *inputs_of(model))
+
+
+def test_an_epsilon_that_leaves_no_variance():
+    model = keras.Sequential([keras.Input((2,)), KERAS(epsilon=0.25, name="n")])
+    model.layers[0].moving_variance.assign([0.25, 1.0])
+    with pytest.raises(ValueError, match=r"pass epsilon=0.5 .*layer='n', epsilon=1.0"):
+        brn.convert(model, KERAS, epsilon=1.0)
+    mended = brn.convert(model, KERAS, epsilon=0.5)
+    assert numpy(mended.layers[0].moving_variance).tolist() == [0.0, 0.75]
     assert_predicts_alike(model, mended, *inputs_of(model))
 
 

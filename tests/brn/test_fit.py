@@ -30,10 +30,11 @@ def fit(model, x, y=None, learning_rate=0.0, **arguments):
     return model.fit(*data, batch_size=4, shuffle=False, verbose=0, **arguments)
 
 
-def test_statistics_through_compiled_training_are_the_references(rng, build):
+@pytest.mark.parametrize("microbatch_size", [3, 2**40])
+def test_statistics_through_compiled_training_are_the_references(rng, build, microbatch_size):
     """Two epochs of ragged batches in ragged microbatches, of a batch size not known in advance."""
     x = rng.normal(2.0, 3.0, SHAPE)
-    layer = perturb(build(momentum=0.8, microbatch_size=3), x)
+    layer = perturb(build(momentum=0.8, microbatch_size=microbatch_size), x)
     reference = mirror(layer)
     fit(keras.Sequential([keras.Input(SHAPE[1:]), layer]), x, epochs=2)
     for _ in range(2):

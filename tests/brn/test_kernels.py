@@ -283,7 +283,9 @@ class TestSelection:
         reference = mirror(layer)
         expected = reference.forward(x).y, reference.backward(x, upstream)[0]
         torch._dynamo.reset()
-        compiled = torch.compile(lambda x: layer(x, training=True), backend="aot_eager")
+        compiled = torch.compile(
+            lambda x: layer(x, training=True), backend="aot_eager", fullgraph=True
+        )
         x = tensor(x).detach().requires_grad_()
         y = compiled(x)
         (dx,) = torch.autograd.grad(y, x, tensor(upstream))

@@ -32,7 +32,7 @@ class Sinks(ClipSchedule):
         ("momentum", "0.9", "[0, 1]"),
         ("epsilon", -1e-3, "at least 0"),
         ("epsilon", math.nan, "at least 0"),
-        ("epsilon", math.inf, "at least 0"),
+        ("epsilon", math.inf, "at least 0 and finite"),
         ("epsilon", None, "at least 0"),
         ("microbatch_size", 0, "positive integer, or None for the whole batch"),
         ("microbatch_size", -1, "positive integer"),
@@ -159,6 +159,14 @@ def test_synchronized_microbatches(layer_class):
     with pytest.raises(ValueError, match="choose one of the two") as error:
         layer_class(synchronized=True, microbatch_size=4)
     assert "synchronized=True, microbatch_size=4" in str(error.value)
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", ["int32", "bool"])
+def test_a_dtype_that_is_no_floating_point(layer_class, dtype):
+    with pytest.raises(ValueError, match="computes in floating point") as error:
+        layer_class(dtype=dtype)
+    assert f"Received: dtype={dtype!r}" in str(error.value)
 
 
 @BOTH

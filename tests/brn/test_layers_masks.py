@@ -41,6 +41,8 @@ def build(request):
         (SHAPE, -1, (6, 1, 5), 4),
         (SHAPE, -1, (1, 2, 1), 3),
         (SHAPE, -1, (1, 1, 5), None),
+        (SHAPE, -1, (6, 1), 4),
+        ((3, 2, 2, 5), -1, (1, 2, 1), None),
         ((6, 5, 2), 1, (6,), 4),
         ((6, 5, 2), 1, (6, 5), None),
         ((6, 5, 2), 1, (6, 1, 2), 4),
@@ -204,7 +206,7 @@ def test_the_mask_of_an_embedding_reaches_the_layer_and_passes_through(rng, buil
 
 
 @pytest.mark.parametrize(
-    "mask_shape", [(5,), (6, 3), (6, 2, 4), (6, 3, 5), (2, 6), (6, 2, 5, 1), (1, 2)]
+    "mask_shape", [(5,), (6, 3), (6, 2, 4), (6, 3, 5), (2, 6), (6, 2, 5, 1), (1, 3)]
 )
 def test_masks_that_do_not_fit(rng, build, mask_shape):
     x = tensor(rng.normal(size=SHAPE))

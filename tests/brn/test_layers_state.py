@@ -95,6 +95,21 @@ class TestWeights:
         assert (numpy(layer.moving_mean) != numpy(other.moving_mean)).all()
 
 
+class TestReset:
+    def test_sets_statistics_and_steps_back(self, build, rng):
+        layer = built(build(moving_variance_initializer=keras.initializers.Constant(4.0)))
+        before = layer.get_weights()
+        layer.gamma.assign(np.full(5, 7.0))
+        layer(tensor(rng.normal(size=SHAPE)), training=True)
+        layer.reset_statistics()
+        assert_equal_weights(layer.get_weights(), [np.full(5, 7.0), *before[1:]])
+
+    def test_needs_statistics(self, build):
+        with pytest.raises(ValueError, match="no statistics yet") as error:
+            build(name="fresh").reset_statistics()
+        assert "Received: 'fresh', built=False" in str(error.value)
+
+
 class TestWhatStandsStill:
     @pytest.mark.parametrize("training", [False, None])
     def test_outside_training(self, build, rng, training):

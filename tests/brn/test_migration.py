@@ -95,6 +95,81 @@ def test_a_fully_masked_batch_moves_the_averages_of_keras(x):
         np.testing.assert_allclose(numpy(layer.moving_variance), np.full(SHAPE[-1], moved))
 
 
+def test_a_fully_masked_channel_moves_the_averages_of_keras(x):
+    mask = np.ones(SHAPE[:2])
+    mask[:, 0] = 0
+    theirs = keras.layers.BatchNormalization(momentum=0.5, axis=1)
+    ours = brn.BatchNormalization(momentum=0.5, axis=1)
+    for layer, mean, variance in ((theirs, 1.0, 0.5), (ours, 2.0, 1.0)):
+        layer.build(SHAPE)
+        layer.moving_mean.assign(np.full(SHAPE[1], 2.0))
+        train(layer, x, mask=tensor(mask, "bool"))
+        assert (numpy(layer.moving_mean)[0], numpy(layer.moving_variance)[0]) == (mean, variance)
+
+
+class TestIfYouKnowPyTorch:
+    def test_momentum_is_the_old_averages_share(self):
+        layer = brn.BatchNormalization(momentum=0.9)
+        train(layer, np.full((2, 1), 10.0))
+        assert numpy(layer.moving_mean)[0] == pytest.approx(1.0)  # 0.1 of the new one
+
+    def test_features_are_on_the_last_axis(self, rng):
+        images = rng.normal(size=(2, 3, 4, 5))  # three channels, five columns
+        for arguments, features in (({}, 5), ({"axis": 1}, 3)):
+            layer = brn.BatchRenormalization(**arguments)
+            train(layer, images)
+            assert layer.gamma.shape == (features,)
+
+    @pytest.mark.skipif(BACKEND != "torch", reason="layers are modules on PyTorch only")
+    def test_train_and_eval_have_no_effect(self, x):
+        layer = brn.BatchRenormalization()
+        layer.build(SHAPE)
+        for mode in (layer.eval, layer.train):
+            mode()
+            np.testing.assert_allclose(numpy(layer(tensor(x))) * (1 + 1e-3) ** 0.5, x, rtol=1e-2)
+        layer.eval()
+        train(layer, x)
+        assert int(numpy(layer.step)) == 1
+
+
+class TestAveragesOfOthers:
+    def test_epsilon_after_dividing_by_r_squared(self):
+        """sb3-contrib and sbx, of which this is the arithmetic, from mean 0 and variance 1."""
+        x, epsilon = 0.001 * np.array([[1.0], [-1.0]]), 1e-3
+        variance = x.var()
+        r = np.clip(np.sqrt((variance + epsilon) / (1.0 + epsilon)), 1 / 3, 3)
+        theirs = x / np.sqrt(variance / r**2 + epsilon)
+        ours = train(brn.BatchRenormalization(r_max=3, d_max=5, epsilon=epsilon), x)
+        assert theirs.std() == pytest.approx(0.0315, abs=5e-5)
+        assert ours.std() == pytest.approx(0.0105, abs=5e-5)
+
+    def test_haiku(self, rng):
+        """Its debiased mean after each of three minibatches, by its own rule."""
+        layer, hidden = brn.BatchRenormalization(momentum=0.9, bias_correction=True), 0.0
+        for step in range(1, 4):
+            x = rng.normal(step, 1.0, (8, 2))
+            hidden = 0.9 * hidden + 0.1 * x.mean(0)
+            train(layer, x)
+            expected = hidden / (1 - 0.9**step)
+            np.testing.assert_allclose(numpy(layer.moving_mean), expected, rtol=1e-5)
+
+    @pytest.mark.skipif(
+        BACKEND != "tensorflow" or importlib.util.find_spec("tf_keras") is None,
+        reason="tf_keras runs on TensorFlow, and comes with the test extra",
+    )
+    def test_tf_keras_averages_the_unbiased_variance(self):
+        import tf_keras
+
+        x = np.array([0.0, 2.0]).reshape(2, 1, 1, 1)
+        arguments = {"momentum": 0.5, "moving_variance_initializer": "zeros"}
+        for layer, variance in (
+            (tf_keras.layers.BatchNormalization(**arguments), 1.0),
+            (brn.BatchNormalization(**arguments), 0.5),
+        ):
+            train(layer, x)
+            assert float(layer.moving_variance.numpy()[0]) == pytest.approx(variance)
+
+
 def test_large_inputs_are_infinite_to_keras_in_mixed_precision():
     x = np.array([[1e5], [-1e5]])
     assert np.isnan(train(keras.layers.BatchNormalization(dtype="mixed_float16"), x)).all()
@@ -133,6 +208,11 @@ class TestVirtualBatches:
 
 
 class TestSchedulesOfOthers:
+    def test_sbx(self):
+        """Its bounds hold where the count of steps, from 0, has reached `warm_up_steps`."""
+        schedule = Ramp(1.0, 3.0, begin=100_000, finish=100_000)
+        assert [float(schedule(step)) for step in (99_999, 100_000)] == [1, 3]
+
     def test_crossq(self):
         """sb3-contrib renormalizes where its count of steps, from 0, is above `warmup_steps`."""
         schedule = Ramp(1.0, 3.0, begin=100_001, finish=100_001)

@@ -8,7 +8,7 @@ from keras import layers
 from normalized_models import branching, inputs_of, randomize, sequential
 
 import brn
-from brn.normalizations import KINDS, statistics
+from brn.models.normalizations import KINDS, statistics
 
 KERAS = layers.BatchNormalization
 
@@ -411,6 +411,37 @@ def test_labels_are_not_inputs(rng):
 def test_what_is_no_model(rng):
     with pytest.raises(ValueError, match="Received: model=None"):
         brn.recalibrate(None, data(rng))
+
+
+def optional_inputs():
+    """Its second input may be missing."""
+    x, more = keras.Input((5,), name="x"), keras.Input((5,), name="more", optional=True)
+
+    class Sum(layers.Layer):
+        def call(self, x, more):
+            return x if more is None else x + more
+
+    y = brn.BatchNormalization(name="a")(Sum()(x, more))
+    model = keras.Model({"x": x, "more": more}, y)
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_optional_inputs_may_be_missing(rng):
+    """As arrays, in batches, and for the monitor, which `fit` takes them with."""
+    x = data(rng)
+    inputs = {"x": x, "more": None}
+    for given in (inputs, iter([(inputs, 0)])):
+        model = optional_inputs()
+        brn.recalibrate(model, given)
+        np.testing.assert_allclose(statistics(model.get_layer("a"))[0], x.mean(0), rtol=1e-4)
+    (found,) = brn.corrections(model, inputs).values()
+    np.testing.assert_allclose(found.ratio, 1.0, rtol=1e-4)
+    monitor = brn.callbacks.RenormMonitor(inputs)
+    model.fit(inputs, x, batch_size=24, verbose=0, callbacks=[monitor])
+    assert [row["step"] for row in monitor.history] == [0, 1]
+    with pytest.raises(ValueError, match=r"must be arrays.*Received: inputs={'x': None"):
+        brn.recalibrate(model, {"x": None, "more": None})
 
 
 def test_a_dictionary_may_hold_more_than_the_model_takes(rng):

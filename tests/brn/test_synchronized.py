@@ -60,15 +60,28 @@ def test_local_statistics_are_those_of_a_replica():
     assert without_gradient(steps()["local"]) == expected
 
 
+if BACKEND == "jax":
+
+    @pytest.mark.parametrize("way", ["pmap", "shard"])
+    def test_statistics_span_the_devices_that_a_step_is_mapped_over(way):
+        got = steps()[way]
+        assert without_gradient(got) == WHOLE
+        for result in got:
+            np.testing.assert_allclose(result["dx"], expected_gradient(), rtol=1e-5)
+
+
+def expected_gradient():
+    x = np.arange(4.0)
+    sigma = 1.25**0.5
+    x_hat = (x - 1.5) / sigma
+    upstream = 3 * x_hat**2
+    return (upstream - upstream.mean() - x_hat * (upstream * x_hat).mean()) / sigma
+
+
 if BACKEND == "torch":  # TensorFlow and JAX differentiate their own reductions
 
     def test_the_gradient_flows_through_the_statistics_of_all_replicas():
-        x = np.arange(4.0)
-        sigma = 1.25**0.5
-        x_hat = (x - 1.5) / sigma
-        upstream = 3 * x_hat**2
-        dx = (upstream - upstream.mean() - x_hat * (upstream * x_hat).mean()) / sigma
         got = [result["dx"] for result in steps()["synchronized"]]
         for batch_norm, renorm in (got[0:2], got[2:4]):
             np.testing.assert_allclose(batch_norm, renorm, rtol=1e-5)
-        np.testing.assert_allclose(got[0] + got[2], dx, rtol=1e-5)
+        np.testing.assert_allclose(got[0] + got[2], expected_gradient(), rtol=1e-5)

@@ -116,7 +116,7 @@ def test_quick_run(tmp_path):
     assert {bar.name for bar in bars} < names
     assert any(name.startswith("held for the backward pass") for name in names)
     what = {row["what"] for row in times}
-    assert {"brn", "bn", "Keras bn", "Keras renorm", "brn, microbatches of 4"} < what
+    assert {"brn", "bn", "Keras bn", "Keras renorm", "brn, microbatches of 4", "brn, plain"} < what
     peer = {"tensorflow": "tf_keras bn", "torch": "torch.nn.BatchNorm2d", "jax": "Keras bn"}[
         BACKEND
     ]

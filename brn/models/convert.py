@@ -1,8 +1,7 @@
 """From a model's batch normalization layers to this package's, and back to Keras's."""
 
-import tempfile
 import warnings
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import keras
@@ -10,7 +9,8 @@ import numpy as np
 
 from brn.arguments import check_model
 from brn.layers import BatchRenormalization
-from brn.normalizations import (
+from brn.models.copies import Copier, parts_of, within_reach
+from brn.models.normalizations import (
     KINDS,
     Choice,
     assignments,
@@ -73,12 +73,12 @@ def convert(
     model = brn.convert(model, keras.layers.BatchNormalization)  # deploy without this package
     ```
 
-    The copy shares no weight with `model`, which stays as it is. Names of layers, `axis`,
-    `momentum`, `epsilon`, initializers, regularizers, constraints, data types, frozen layers, and
-    layers that are used in several places stay what they were. What a kind of layer does not have
-    is dropped: bounds and `microbatch_size` on the way to Keras, the second pair of averages of
-    `renorm=True`. A new `BatchRenormalization` counts its steps from 0. `Lambda` layers, which have
-    no weights, belong to both models.
+    The copy shares no weight with `model`, which stays as it is. It has all other variables of the
+    model, frozen or not as they were. Names of layers, `axis`, `momentum`, `epsilon`, initializers,
+    regularizers, constraints, data types, frozen layers, and layers that are used in several places
+    stay what they were. What a kind of layer does not have is dropped: bounds and `microbatch_size`
+    on the way to Keras, the second pair of averages of `renorm=True`. A new `BatchRenormalization`
+    counts its steps from 0. `Lambda` layers, which have no weights, belong to both models.
 
     A compiled model is compiled alike, and its optimizer goes on from the same state, as every
     trainable variable has its counterpart. If it cannot be compiled from its configuration, such as
@@ -103,9 +103,9 @@ def convert(
 
     Raises:
         ValueError: if there is nothing to swap, layers cannot be reached, a layer cannot be made
-            with these arguments or copied from its configuration, or predictions would not be the
-            same: `gamma` or `beta` would be lost, or the averages of a `BatchRenormalization` are
-            below what `epsilon` leaves for a variance.
+            with these arguments or copied from its configuration, a variable of the model would be
+            missing in the copy, or predictions would not be the same: `gamma` or `beta` would be
+            lost, or a larger `epsilon` leaves no variance that makes up for it.
     """
     check_model(model, keras.Model)
     if to not in KINDS:
@@ -122,7 +122,7 @@ def convert(
             )
     found = normalizations(model)
     chosen = found if layers is None else choose(found, layers)
-    reachable = {id(layer) for layer in _reachable(model) if type(layer) in KINDS}
+    reachable = {id(layer) for layer in within_reach(model) if type(layer) in KINDS}
     missed = [layer for layer in chosen if id(layer) not in reachable]
     if missed:
         text = (
@@ -131,7 +131,7 @@ def convert(
         )
         if strict:
             remedy = "Build those with other layers, choose with `layers`"
-            if _parts(model) is None:
+            if parts_of(model) is None:
                 remedy = (
                     "Only Sequential and functional models, and subclasses of them that keep the "
                     "constructor, can be taken apart: convert the models it is made of where it "
@@ -141,7 +141,7 @@ def convert(
                 f"{text} {remedy}, or leave them as they are with strict=False. Received: "
                 f"strict={strict}, model={model.name!r}, a {type(model).__name__}"
             )
-        if _parts(model) is None:
+        if parts_of(model) is None:
             warnings.warn(
                 f"{text} They stay as they are: nothing of the model can be swapped, and it comes "
                 "back itself.",
@@ -150,121 +150,20 @@ def convert(
             return model
         warnings.warn(f"{text} They stay as they are.", stacklevel=2)
 
-    copier = _Copier(to, [layer for layer in chosen if id(layer) in reachable], arguments)
+    copier = Copier(
+        [layer for layer in chosen if id(layer) in reachable],
+        swap=partial(_as_kind, to=to, arguments=arguments),
+        transfer=_transfer_normalization,
+    )
     # Classes that are not registered with Keras are found by name: all of them are at hand.
     with keras.saving.custom_object_scope(
         {type(part).__name__: type(part) for part in inside(model)}
     ):
         copy = copier(model)
         copier.transfer()
+        copier.check(model, copy)
         _compile_alike(model, copy)
     return copy
-
-
-def _parts(layer: keras.layers.Layer) -> list[keras.layers.Layer] | None:
-    """Returns the layers that `layer` is made of, if it can be made of others; else `None`."""
-    if isinstance(layer, keras.Sequential):
-        return layer.layers if type(layer).__init__ is keras.Sequential.__init__ else None
-    if _is_functional(layer):
-        return layer.layers if type(layer).__init__ is type(_plain(layer)).__init__ else None
-    if isinstance(layer, keras.layers.Wrapper):
-        rebuilt = type(layer).from_config.__func__ is keras.layers.Wrapper.from_config.__func__
-        return [layer.layer] if rebuilt else None
-    return None
-
-
-def _is_functional(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, keras.Model) and hasattr(layer, "operations")
-
-
-def _plain(model: keras.Model) -> keras.Model:
-    """Returns a functional model of no particular class, not compiled, over the same layers."""
-    return keras.Model(model.input, model.output, name=model.name)
-
-
-def _reachable(layer: keras.layers.Layer) -> Iterable[keras.layers.Layer]:
-    yield layer
-    for part in _parts(layer) or ():
-        yield from _reachable(part)
-
-
-class _Copier:
-    """Copies layers from their configurations, each once, the chosen ones as another kind."""
-
-    def __init__(self, to: type, chosen: Iterable[keras.layers.Layer], arguments: Config) -> None:
-        self._to = to
-        self._chosen = {id(layer) for layer in chosen}
-        self._arguments = arguments
-        # By id the layer and its copy, inner layers before outer ones.
-        self._copies: dict[int, tuple[Any, Any]] = {}
-
-    def __call__(self, layer: Any) -> Any:
-        if id(layer) not in self._copies:
-            self._copies[id(layer)] = (layer, self._copy(layer))
-        return self._copies[id(layer)][1]
-
-    def _copy(self, layer: Any) -> Any:
-        if id(layer) in self._chosen:
-            return _as_kind(layer, self._to, self._arguments)
-        if isinstance(layer, keras.layers.Lambda):
-            return layer  # Its configuration may lose what its function refers to.
-        if _parts(layer) is None:
-            return self._rebuilt(layer)
-        if isinstance(layer, keras.Sequential):
-            return self._sequential(layer)
-        if _is_functional(layer):
-            return self._functional(layer)
-        config = layer.get_config()
-        del config["layer"]
-        return type(layer)(self(layer.layer), **config)
-
-    def _rebuilt(self, layer: Any) -> Any:
-        try:
-            return type(layer).from_config(layer.get_config())
-        except Exception as error:
-            if not isinstance(layer, keras.layers.Layer) or not layer.variables:
-                return layer
-            raise ValueError(
-                "A layer cannot be copied from its configuration: `from_config(get_config())` "
-                f"failed with {type(error).__name__}: {error}. Let its `__init__` accept **kwargs "
-                "and pass them to super().__init__, and define `get_config` with the arguments of "
-                f"its own. Received: layer={layer.name!r}, a {type(layer).__name__}"
-            ) from error
-
-    def _sequential(self, model: keras.Sequential) -> keras.Sequential:
-        # One that is not built has no inputs yet.
-        inputs = [self._input(model, tensor) for tensor in getattr(model, "inputs", ())]
-        return type(model)([*inputs, *map(self, model.layers)], name=model.name)
-
-    def _functional(self, model: keras.Model) -> keras.Model:
-        inputs = keras.tree.map_structure(lambda x: self._input(model, x).output, model.input)
-        copy = keras.models.clone_model(_plain(model), input_tensors=inputs, clone_function=self)
-        if type(copy) is type(model):
-            return copy
-        return type(model)(copy.input, copy.output, name=model.name)
-
-    def _input(self, model: keras.Model, tensor: keras.KerasTensor) -> keras.layers.InputLayer:
-        inputs = (part for part in inside(model) if isinstance(part, keras.layers.InputLayer))
-        return self(next(layer for layer in inputs if layer.output is tensor))
-
-    def transfer(self) -> None:
-        """Gives every copy the state of its original."""
-        for layer, copy in self._copies.values():
-            if layer is copy or not isinstance(layer, keras.layers.Layer) or not layer.built:
-                continue
-            if not copy.built:
-                copy.build_from_config(layer.get_build_config())
-            if id(layer) in self._chosen:
-                _transfer_normalization(layer, copy)
-            elif _parts(layer) is None:
-                _transfer(layer, copy)
-        # Outer layers first: what is frozen is so with all that is inside, unless that says else.
-        for layer, copy in reversed(self._copies.values()):
-            if layer is not copy and isinstance(layer, keras.layers.Layer):
-                copy.trainable = layer.trainable
-                if _parts(layer) is None:
-                    for part, copied in zip(inside(layer), inside(copy), strict=True):
-                        copied.trainable = part.trainable
 
 
 def _as_kind(layer: keras.layers.Layer, to: type, arguments: Config) -> keras.layers.Layer:
@@ -335,29 +234,6 @@ def _transfer_affine(
             f"otherwise without: choose other layers with `layers`, or leave `{argument}` out. "
             f"Received: {argument}=False, {name}={value}"
         )
-
-
-def _transfer(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None:
-    """As saving and loading would: a layer may make more of its variables than their values."""
-    if [value.shape for value in layer.variables] != [value.shape for value in copy.variables]:
-        raise ValueError(
-            "The copy of a layer from its configuration has other weights: let `get_config` return "
-            "all arguments of `__init__`, and `build` create all weights, those of the layers "
-            "inside too, from the shape of the inputs. "
-            f"Received: layer={layer.name!r}, a {type(layer).__name__}, with "
-            f"{len(layer.variables)} variables; the copy has {len(copy.variables)}"
-        )
-    for part, copied in zip(inside(layer), inside(copy), strict=True):
-        store: dict[str, Any] = {}
-        part.save_own_variables(store)
-        copied.load_own_variables({name: values(value) for name, value in store.items()})
-        if hasattr(part, "save_assets"):
-            with tempfile.TemporaryDirectory() as folder:
-                part.save_assets(folder)
-                copied.load_assets(folder)
-    # Those include the states of random seeds, which the stores do not.
-    for variable, copied in zip(layer.variables, copy.variables, strict=True):
-        copied.assign(values(variable))
 
 
 def _compile_alike(model: keras.Model, copy: keras.Model) -> None:

@@ -5,6 +5,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -13,10 +14,18 @@ from keras import ops
 
 from brn import kernels
 from brn.arguments import check_mask, feature_axis, positive_integer
-from brn.batches import arrays_taken, check_batches, check_inputs, inputs_of
-from brn.compilation import compiled
+from brn.backend import compiled
 from brn.grouping import in_groups
-from brn.normalizations import Choice, assignments, choose, names, normalizations, statistics
+from brn.models.batches import (
+    arrays_in,
+    arrays_taken,
+    check_batches,
+    check_call,
+    check_inputs,
+    each_array,
+    inputs_of,
+)
+from brn.models.normalizations import Choice, assignments, choose, names, normalizations, statistics
 from brn.types import Tensor
 
 _AT_REST = 1e-5
@@ -91,6 +100,7 @@ def recalibrate(
             "All normalization layers are frozen, and keep their averages: choose with `layers` "
             f"those to recalibrate. Received: layers=None; the model has {names(found)}"
         )
+    check_call(model)
     if not model.built:
         raise ValueError(
             "The model has no weights yet: call it once on a batch, or load its weights. "
@@ -287,8 +297,7 @@ def _compiled(model: keras.Model, watch: _Watch) -> Callable[[dict[int, Any], An
             for variable in variables
         ]
         check_inputs(model, inputs)
-        inputs = keras.tree.map_structure(ops.convert_to_tensor, inputs)
-        return functions[watch.by_batch](state, inputs)
+        return functions[watch.by_batch](state, each_array(ops.convert_to_tensor, inputs))
 
     return measure
 
@@ -329,9 +338,9 @@ class _Batches:
     def _inputs(self) -> Iterator[Any]:
         data, size = self._data, self._batch_size
         if _is_arrays(data):
-            for start in range(0, len(keras.tree.flatten(data)[0]), size):
+            for start in range(0, len(arrays_in(data)[0]), size):
                 batch = slice(start, start + size)
-                yield keras.tree.map_structure(lambda array, batch=batch: array[batch], data)
+                yield each_array(itemgetter(batch), data)
             return
         yield from inputs_of(data if self._held is None else self._held)
 

@@ -82,10 +82,12 @@ def statistics(layer: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean and variance that a built layer predicts with, `(channels,)`, in float64.
 
     The layer divides by `sqrt(variance + epsilon)`. The variance of a `BatchRenormalization` is
-    `moving_stddev^2 - epsilon`, and can be negative.
+    `moving_stddev^2 - epsilon`; a `moving_stddev` below `sqrt(epsilon)` is taken for it, as the
+    layer does.
     """
     if isinstance(layer, BatchRenormalization):
-        variance = _float64(layer.moving_stddev) ** 2 - layer.epsilon
+        stddev = np.maximum(_float64(layer.moving_stddev), layer.epsilon**0.5)
+        variance = stddev**2 - layer.epsilon
     else:
         variance = _float64(layer.moving_variance)
     return _float64(layer.moving_mean), variance

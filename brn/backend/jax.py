@@ -1,0 +1,42 @@
+"""JAX: sizes are known while tracing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+from jax import lax
+from keras import ops as ops
+
+from brn.backend.other import TrainingPass as TrainingPass
+from brn.types import Shape, Tensor
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """See `brn.backend.other.compiled`."""
+    return jax.jit(function)
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """See `brn.backend.other.read`."""
+    return variable.value
+
+
+def reshape(x: Tensor, shape: Shape) -> Tensor:
+    """See `brn.backend.other.reshape`."""
+    return jnp.reshape(x, shape)
+
+
+def replica_sum(total: Tensor) -> Tensor:
+    """Returns `total`, summed over the devices that `jax.shard_map` or `jax.pmap` map over.
+
+    Under `jax.jit` alone a sum already spans all shards of a distributed batch.
+    """
+    devices = jax.sharding.get_abstract_mesh().manual_axes
+    return lax.psum(total, devices) if devices else total
+
+
+def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:
+    """Returns `general()`: here, sizes are known when it matters."""
+    return general()

@@ -1,0 +1,135 @@
+"""PyTorch: nothing is compiled, so that every call of Python counts."""
+
+import dataclasses
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import torch
+from torch.autograd import forward_ad
+from torch.distributed.nn.functional import all_reduce
+
+from brn.backend import other
+from brn.types import Shape, Tensor
+
+
+@dataclasses.dataclass(eq=False)
+class _Remembered:
+    """What a pass saw: for as long as autograd's graph of it lives, which holds it."""
+
+    statistics: list[Tensor]
+    before: tuple[Tensor, ...]
+
+
+_passes: weakref.WeakKeyDictionary[keras.Layer, weakref.WeakSet[_Remembered]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+class TrainingPass(other.TrainingPass):
+    """Tells a replay by its time, while gradients are computed, and its pass by the statistics.
+
+    The statistics of the same activations are the same to the last bit. PyTorch has no public name
+    for the question whether gradients are being computed.
+    """
+
+    def __init__(self, layer: keras.Layer) -> None:
+        self._layer = layer
+        self._seen: _Remembered | None = None
+        # The compiler replays the passes it compiled by itself.
+        compiling = torch.compiler.is_compiling()
+        self.replayed = not compiling and torch._C._current_graph_task_id() != -1
+
+    def recall(self, statistics: Sequence[Tensor], before: tuple[Tensor, ...]) -> Any:
+        """See `brn.backend.other.TrainingPass.recall`."""
+        if not self.replayed and (torch.compiler.is_compiling() or not torch.is_grad_enabled()):
+            return before
+        statistics = [torch.as_tensor(value).detach() for value in statistics]
+        if not self.replayed:
+            self._seen = _Remembered(statistics, before)
+            return before
+        for known in _passes.get(self._layer, ()):
+            if all(map(torch.equal, known.statistics, statistics)):
+                return known.before
+        raise ValueError(
+            "A training pass while gradients are computed must be gradient checkpointing's replay "
+            "of one before: pass use_reentrant=False to torch.utils.checkpoint.checkpoint, which "
+            f"keeps the graph of that one. Received: {self._layer.name!r}, called with other "
+            "activations than in any pass that is remembered"
+        )
+
+    def finished(self, y: Tensor) -> Tensor:
+        """See `brn.backend.other.TrainingPass.finished`."""
+        if self._seen is not None and y.grad_fn is not None:
+            y.grad_fn.metadata[TrainingPass] = self._seen
+            _passes.setdefault(self._layer, weakref.WeakSet()).add(self._seen)
+        return y
+
+
+class ops:  # noqa: N801  # as `keras.ops`
+    """The operations of `keras.ops` that a call of a layer takes, of tensors and numbers only.
+
+    `keras.ops` looks for symbolic tensors, variables and types at every operation, which takes
+    longer than PyTorch's overhead and more than small statistics themselves.
+    """
+
+    any = staticmethod(torch.any)
+    clip = staticmethod(torch.clamp)
+    expm1 = staticmethod(torch.expm1)
+    full_like = staticmethod(torch.full_like)
+    isfinite = staticmethod(torch.isfinite)
+    sqrt = staticmethod(torch.sqrt)
+    stop_gradient = staticmethod(torch.detach)
+    sum = staticmethod(torch.sum)
+    where = staticmethod(torch.where)
+    zeros_like = staticmethod(torch.zeros_like)
+
+    @staticmethod
+    def cast(x: Tensor, dtype: str | torch.dtype) -> Tensor:
+        """Returns `x` in a dtype, given as PyTorch's or by its name."""
+        return x.to(dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype))
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """See `brn.backend.other.compiled`."""
+    return torch.no_grad()(function)
+
+
+def read(variable: keras.Variable) -> Tensor:
+    """Returns the present value of `variable`: a copy, as assigning changes it where it lies."""
+    return variable.value.clone()
+
+
+def reshape(x: Tensor, shape: Shape) -> Tensor:
+    """Returns `x` in another shape.
+
+    Where nothing is compiled, `keras.ops.reshape` takes ten times as long, to search the shape for
+    symbolic tensors.
+    """
+    return x.reshape(shape)
+
+
+def replica_sum(total: Tensor) -> Tensor:
+    """Returns `total`, summed over the processes of `torch.distributed`, differentiable."""
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return total
+    return all_reduce(total)
+
+
+def transformed(x: Tensor) -> bool:
+    """Returns whether more is done with `x` than to compute, and differentiate backwards.
+
+    By `torch.autograd.forward_ad`, `torch.func` or batched gradients. PyTorch has no public name
+    for the question.
+    """
+    return (
+        forward_ad._current_level >= 0
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._functorch.is_legacy_batchedtensor(x)
+    )
+
+
+def shortcut(condition: Tensor, short: Callable[[], Any], general: Callable[[], Any]) -> Any:
+    """Returns `general()`: here, sizes are known when it matters."""
+    return general()

@@ -1,0 +1,1 @@
+"""Models that exist: their normalization layers found, swapped and given other statistics."""
