@@ -52,7 +52,7 @@ def test_of_the_stage_the_row_that_was_judged_is_shown():
 
 
 def test_protocols_that_no_row_is_about_have_no_table():
-    assert rows_of("digits", {"bn-32": [20] * 3, "brn-32": [20] * 3}) is None
+    assert rows_of("test_time", {"bn-32": [20] * 3, "brn-32": [20] * 3}) is None
 
 
 def test_there_are_at_most_eight_rows_and_each_is_of_a_claim():
