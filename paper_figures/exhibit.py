@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 import files
 from paper_figures import exhibits as rooms
 from paper_figures.drawing import render
-from paper_figures.load import Results, Scale, describe_runs
+from paper_figures.load import Protocol, Results, describe_runs
 from paper_figures.tables import to_markdown
 
 FORMATS = ("png", "svg", "pdf")
@@ -67,28 +67,28 @@ class Section:
     first: bool = False
 
     @classmethod
-    def of(cls, scale: Scale) -> "Section":
+    def of(cls, protocol: Protocol) -> "Section":
         """Describe the runs of a protocol."""
-        manifest, runs = scale.manifest, scale.runs
+        manifest, runs = protocol.manifest, protocol.runs
         hours = manifest["core_hours"]
         missing = ""
         if manifest["missing"]:
             missing = (
                 f"{len(manifest['missing'])} of {len(manifest['runs'])} runs are missing. "
                 f"Everything here is from the other {len(runs)} and may change. "
-                f"Missing: {describe_runs(scale.missing)}."
+                f"Missing: {describe_runs(protocol.missing)}."
             )
         if damaged := manifest.get("damaged"):
             missing += f" Of these, results that cannot be read: {', '.join(damaged)}."
         title = manifest["title"]
         return cls(
-            scale.name,
+            protocol.name,
             title[0].upper() + title[1:],
             missing=missing,
             notes=tuple(manifest["notes"]),
             settings={
                 **{name: str(manifest[name]) for name in ("classes", "training_images")},
-                **{k: "none" if v is None else str(v) for k, v in scale.settings.items()},
+                **{k: "none" if v is None else str(v) for k, v in protocol.settings.items()},
             },
             environment=tuple(manifest["environment"]),
             cost=f"{len(runs)} of {len(manifest['runs'])} runs have ended, "
@@ -145,7 +145,10 @@ def collect(results: Results) -> list[Exhibit]:
     ]
     families = sorted((m for m in modules if hasattr(m, "exhibits")), key=lambda m: m.PLACE)
     found = [exhibit for family in families for exhibit in family.exhibits(results)]
-    names = [*(scale.name for scale in results.scales), *(one.section.name for one in found)]
+    names = [
+        *(protocol.name for protocol in results.protocols),
+        *(one.section.name for one in found),
+    ]
 
     def place(one):
         section = one.section

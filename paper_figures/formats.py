@@ -79,12 +79,12 @@ def read_manifest(path, name):
     if absent:
         raise ResultsError(
             f"{path} should have the keys {', '.join(MANIFEST_KEYS)}, and each arm "
-            f"{', '.join(ARM_KEYS)}. Received: no {', '.join(absent)}. Collect the scale again."
+            f"{', '.join(ARM_KEYS)}. Received: no {', '.join(absent)}. Collect the protocol again."
         )
     if manifest["scale"] != name:
         raise ResultsError(
-            f"{path} should describe the scale {name!r}. Received: scale={manifest['scale']!r}. "
-            "Name the file after its scale."
+            f"{path} should describe the protocol {name!r}. Received: scale={manifest['scale']!r}. "
+            "Name the file after its protocol."
         )
     if not manifest["runs"]:
         raise ResultsError(
@@ -116,6 +116,7 @@ def check_rows(path, name, rows):
         if wrong.any():
             found = ", ".join(sorted(set(rows.loc[wrong, column].astype(str))))
             raise ResultsError(
-                f"{path}: {column} {expected}. Received: {column}={found}. Collect the scale again."
+                f"{path}: {column} {expected}. Received: {column}={found}. "
+                "Collect the protocol again."
             )
     return rows[["run", "arm", "seed", "status"]].drop_duplicates().set_index("run")

@@ -1,6 +1,6 @@
 """Read the collected results and the paper's numbers, and refuse what does not fit together.
 
-Nothing is computed here: a `Scale` holds what `python -m experiments collect` wrote, a `Paper`
+Nothing is computed here: a `Protocol` holds what `python -m experiments collect` wrote, a `Paper`
 what the paper reports.
 """
 
@@ -34,7 +34,7 @@ from paper_figures.formats import (
 MINIBATCH_SIZE = 32
 _SHOWN = ("seed", "status", "step", "value")
 OWN = ""
-"""The structure of the scale's own non-i.i.d. minibatches, as the end of an arm's name."""
+"""The structure of the protocol's own non-i.i.d. minibatches, as the end of an arm's name."""
 
 __all__ = [
     "COLUMNS",
@@ -45,23 +45,23 @@ __all__ = [
     "TRAINING_MODE",
     "VALIDATION",
     "Paper",
+    "Protocol",
     "Results",
     "ResultsError",
-    "Scale",
     "describe_runs",
-    "find_scales",
+    "find_protocols",
     "load",
     "load_paper",
-    "load_scale",
+    "load_protocol",
 ]
 
 
 @dataclass(frozen=True)
-class Scale:
-    """One scale's collected runs.
+class Protocol:
+    """One protocol's collected runs.
 
     Attributes:
-        manifest: The contents of `<scale>.json`: title, notes, protocol, arms, studies, the runs
+        manifest: The contents of `<protocol>.json`: title, notes, protocol, arms, studies, the runs
             that are missing, ...
         runs: One row a run, indexed by run id: `arm`, `seed`, `status` ("finished" or "diverged").
         measurements: One row a finite measurement, with the columns `COLUMNS`.
@@ -75,7 +75,7 @@ class Scale:
 
     @property
     def name(self) -> str:
-        """The scale's name, e.g. `digits`."""
+        """The protocol's name, e.g. `digits`."""
         return self.manifest["scale"]
 
     @property
@@ -136,11 +136,11 @@ class Scale:
         return {ending: f"{labels} x {images}" for ending, (labels, images) in structures.items()}
 
     def study(self, name: str) -> dict | None:
-        """The study of this name: `name, title, arms, seeds`; `None` if the scale has none."""
+        """The study of this name: `name, title, arms, seeds`; `None` if the protocol has none."""
         return next((study for study in self.manifest["studies"] if study["name"] == name), None)
 
-    def with_seeds(self, seeds: Collection[int]) -> "Scale":
-        """The same scale as if only these seeds were asked for."""
+    def with_seeds(self, seeds: Collection[int]) -> "Protocol":
+        """The same protocol as if only these seeds were asked for."""
         runs = [run for run in self.manifest["runs"] if run["seed"] in set(seeds)]
         missing = {run["run"] for run in runs} & set(self.manifest["missing"])
         manifest = {**self.manifest, "seeds": sorted(seeds), "runs": runs}
@@ -202,12 +202,12 @@ class Results:
 
     Attributes:
         folder: Where the files are.
-        scales: The collected protocols, what took most core-hours first.
+        protocols: The collected protocols, what took most core-hours first.
         paper: The paper's numbers.
     """
 
     folder: Path
-    scales: list[Scale]
+    protocols: list[Protocol]
     paper: Paper
 
 
@@ -218,16 +218,16 @@ def load(folder: Path, names: Collection[str] | None = None) -> Results:
         ResultsError: If anything is wrong with any of them: one message names it all.
     """
     paper = load_paper(folder)
-    scales, errors = [], []
-    for name in dict.fromkeys(names or find_scales(folder)):
+    protocols, errors = [], []
+    for name in dict.fromkeys(names or find_protocols(folder)):
         try:
-            scales.append(load_scale(folder, name))
+            protocols.append(load_protocol(folder, name))
         except ResultsError as error:
             errors.append(str(error))
     if errors:
         raise ResultsError("\n".join(errors))
-    scales.sort(key=lambda scale: -(scale.manifest["core_hours"] or 0))
-    return Results(folder, scales, paper)
+    protocols.sort(key=lambda protocol: -(protocol.manifest["core_hours"] or 0))
+    return Results(folder, protocols, paper)
 
 
 def describe_runs(runs: dict[str, list[int]]) -> str:
@@ -238,8 +238,8 @@ def describe_runs(runs: dict[str, list[int]]) -> str:
     )
 
 
-def find_scales(results: Path) -> list[str]:
-    """Name every scale that has a `<scale>.csv` and a `<scale>.json` in the folder.
+def find_protocols(results: Path) -> list[str]:
+    """Name every protocol that has a `<protocol>.csv` and a `<protocol>.json` in the folder.
 
     Raises:
         ResultsError: If there is none.
@@ -249,22 +249,22 @@ def find_scales(results: Path) -> list[str]:
     )
     if not names:
         raise ResultsError(
-            f"Expected collected results, a <scale>.csv and a <scale>.json. "
+            f"Expected collected results, a <protocol>.csv and a <protocol>.json. "
             f"Received: results={results}, which has none. {how_to_make('digits')}"
         )
     return names
 
 
-def load_scale(results: Path, name: str) -> Scale:
-    """Read one scale and check it against its manifest.
+def load_protocol(results: Path, name: str) -> Protocol:
+    """Read one protocol and check it against its manifest.
 
     Args:
         results: The folder with `<name>.csv` and `<name>.json`.
-        name: The scale's name.
+        name: The protocol's name.
 
     Raises:
         ResultsError: If a file is absent or unreadable, has other columns or keys than documented,
-            belongs to another scale, lacks a run that the manifest expects and does not call
+            belongs to another protocol, lacks a run that the manifest expects and does not call
             missing, holds one that it calls missing, or has no run at all.
     """
     manifest = read_manifest(results / f"{name}.json", name)
@@ -274,8 +274,8 @@ def load_scale(results: Path, name: str) -> Scale:
     foreign = sorted(set(rows["run"]) - set(expected))
     if foreign:
         raise ResultsError(
-            f"{path} should hold only the runs that the manifest of scale {name!r} expects. "
-            f"Received: run={', '.join(foreign)}. Collect the scale again."
+            f"{path} should hold only the runs that the manifest of protocol {name!r} expects. "
+            f"Received: run={', '.join(foreign)}. Collect the protocol again."
         )
     there, named = set(rows["run"]), set(manifest["missing"])
     missing = [run for run in expected if run not in there]
@@ -287,11 +287,11 @@ def load_scale(results: Path, name: str) -> Scale:
         )
     if named != set(missing):
         raise ResultsError(
-            f"{path} should lack the runs that the manifest of scale {name!r} calls missing. "
-            f"Received: run={', '.join(sorted(named - set(missing)))}. Collect the scale again."
+            f"{path} should lack the runs that the manifest of protocol {name!r} calls missing. "
+            f"Received: run={', '.join(sorted(named - set(missing)))}. Collect the protocol again."
         )
     runs = check_rows(path, name, rows)
-    return Scale(
+    return Protocol(
         manifest=manifest,
         runs=runs,
         measurements=rows[np.isfinite(rows["value"])],

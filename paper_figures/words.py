@@ -4,7 +4,14 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from paper_figures.load import MINIBATCH, TRAINING, TRAINING_MODE, VALIDATION, Scale, describe_runs
+from paper_figures.load import (
+    MINIBATCH,
+    TRAINING,
+    TRAINING_MODE,
+    VALIDATION,
+    Protocol,
+    describe_runs,
+)
 from paper_figures.statistics import Estimate, paired_difference
 
 INTERVAL = "[95 % t interval]"
@@ -72,28 +79,30 @@ def describe_n(counts: Iterable[int], drawn: str = "band") -> str:
     return f"mean of n = {fewest}{max(counts)} seeds, {drawn}: 95 % t interval"
 
 
-def count(scale: Scale, arm: str, measure: str = VALIDATION) -> int:
+def count(protocol: Protocol, arm: str, measure: str = VALIDATION) -> int:
     """Count the seeds with which a measure of an arm was taken."""
-    return scale.values(arm, measure)["seed"].nunique()
+    return protocol.values(arm, measure)["seed"].nunique()
 
 
-def describe_protocol(scale: Scale) -> str:
+def describe_protocol(protocol: Protocol) -> str:
     """Name a protocol, with its title and length."""
-    return f"protocol {scale.name} ({scale.manifest['title']}, {scale.total_steps:,} steps)"
+    return (
+        f"protocol {protocol.name} ({protocol.manifest['title']}, {protocol.total_steps:,} steps)"
+    )
 
 
-def describe_missing(scale: Scale, arms: Iterable[str]) -> list[str]:
+def describe_missing(protocol: Protocol, arms: Iterable[str]) -> list[str]:
     """Say which runs of these arms have no result yet: one sentence, or none."""
-    missing = {arm: scale.missing[arm] for arm in arms if arm in scale.missing}
+    missing = {arm: protocol.missing[arm] for arm in arms if arm in protocol.missing}
     return [f"Not finished, so not in it: {describe_runs(missing)}."] if missing else []
 
 
-def describe_diverged(scale: Scale, arms: Iterable[str], shown: str = "") -> list[str]:
+def describe_diverged(protocol: Protocol, arms: Iterable[str], shown: str = "") -> list[str]:
     """Say which runs of these arms diverged, and how that is shown: one sentence, or none."""
-    diverged = {arm: scale.diverged(arm) for arm in arms if scale.diverged(arm)}
+    diverged = {arm: protocol.diverged(arm) for arm in arms if protocol.diverged(arm)}
     return [f"Diverged: {describe_runs(diverged)}{shown}."] if diverged else []
 
 
-def counted_with_chance(scale: Scale) -> str:
+def counted_with_chance(protocol: Protocol) -> str:
     """Say what a diverged run counts with."""
-    return f"A diverged run counts with {scale.chance:.2g} %, chance level."
+    return f"A diverged run counts with {protocol.chance:.2g} %, chance level."

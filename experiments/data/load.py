@@ -15,6 +15,8 @@ It never uses the network. What has to be fetched or converted first, `prepare` 
 
     python -m experiments prepare --dataset tiny_imagenet --manual-dir DIR
 
+A data set of one's own is a module of this package that is named after it and has a TFDS builder.
+
 TFDS's data lie in `data_dir`, else in `$TFDS_DATA_DIR`, else in `~/tensorflow_datasets`. Its folder
 `decoded/` has the copies made for reading by index: of images of up to 64x64 all pixels (338 MB
 for Tiny ImageNet), of larger ones the labels. A copy can be deleted at any time. With a copy, small
@@ -22,6 +24,7 @@ images are read without TensorFlow or TFDS installed.
 """
 
 import importlib
+import importlib.util
 import io
 import os
 import re
@@ -34,11 +37,6 @@ from experiments.data.folder import VALIDATION_NAMES, load_folder
 from experiments.data.splits import Encoded, MissingDataError, Source, stored
 
 FOLDER_IMAGE_SIZE = 32
-OWN_BUILDERS = {
-    "omniglot_drawings": "experiments.data.omniglot",
-    "tiny_imagenet": "experiments.data.tiny_imagenet",
-}
-"""The data sets with a TFDS builder of this repository."""
 
 
 def load(name: str, data_dir: str | Path | None = None, *, image_size: int | None = None) -> Source:
@@ -220,8 +218,9 @@ def _builder(name, data_dir):
             f"installed. Received: data_dir={data_dir}. "
             "Install it: pip install tensorflow tensorflow-datasets"
         ) from error
-    if module := OWN_BUILDERS.get(re.split("[:/]", name)[0]):
-        importlib.import_module(module)  # registers it
+    own = re.split("[:/]", name)[0]
+    if own.isidentifier() and importlib.util.find_spec(f"experiments.data.{own}"):
+        importlib.import_module(f"experiments.data.{own}")  # registers its builder
     try:
         return tfds, tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError as error:

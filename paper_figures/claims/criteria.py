@@ -27,7 +27,7 @@ from paper_figures.claims.numbers import (
     steps_saved,
     won_back,
 )
-from paper_figures.load import MINIBATCH, OWN, TRAINING, VALIDATION, Scale
+from paper_figures.load import MINIBATCH, OWN, TRAINING, VALIDATION, Protocol
 from paper_figures.statistics import Estimate, mean_interval, median_interval
 from paper_figures.words import show
 
@@ -46,7 +46,7 @@ class Claim:
         text: The claim.
         criterion: In words; `{}` stands for the structure of the minibatches in arms' names.
         arms: The arms that the criterion compares.
-        numbers: From a scale and a structure to a number a seed.
+        numbers: From a protocol and a structure to a number a seed.
         threshold: In the unit of the numbers; `None` where nothing is judged.
         unit: Of the numbers.
         remedy: Whether the claim only means something where C5b is reproduced: where there is
@@ -69,29 +69,29 @@ class Claim:
     remedy: bool = False
     late: bool = False
     halves: str = ""
-    remark: Callable[[Scale], str] = lambda scale: ""
-    blind: Callable[[Scale], bool] = lambda scale: False
+    remark: Callable[[Protocol], str] = lambda protocol: ""
+    blind: Callable[[Protocol], bool] = lambda protocol: False
 
     seeded = True
     """Whether `n` counts seeds of the grid."""
 
-    def runs(self, scale: Scale, at: str = OWN) -> bool:
-        """Whether the scale has the arms, run already or not."""
-        return {arm.format(at) for arm in self.arms} <= set(scale.arms)
+    def runs(self, protocol: Protocol, at: str = OWN) -> bool:
+        """Whether the protocol has the arms, run already or not."""
+        return {arm.format(at) for arm in self.arms} <= set(protocol.arms)
 
-    def cases(self, scale: Scale, speed=None) -> dict[str, str]:
+    def cases(self, protocol: Protocol, speed=None) -> dict[str, str]:
         """What it is judged for apart: each structure whose arms there are -> how it is written."""
         structured = any("{}" in arm for arm in self.arms)
-        cases = scale.structures if structured else {OWN: ""}
-        return {at: text for at, text in cases.items() if self.runs(scale, at)}
+        cases = protocol.structures if structured else {OWN: ""}
+        return {at: text for at, text in cases.items() if self.runs(protocol, at)}
 
-    def estimate(self, scale: Scale, at: str = OWN, speed=None) -> Estimate:
+    def estimate(self, protocol: Protocol, at: str = OWN, speed=None) -> Estimate:
         """Estimate the mean of the numbers over the seeds that all its arms have."""
-        return mean_interval(self.numbers(scale, at).dropna())
+        return mean_interval(self.numbers(protocol, at).dropna())
 
-    def note(self, scale: Scale, at: str = OWN, speed=None) -> str:
+    def note(self, protocol: Protocol, at: str = OWN, speed=None) -> str:
         """What is to be said beside the verdict of a case."""
-        return self.remark(scale)
+        return self.remark(protocol)
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,13 @@ class StepTime(Claim):
     bar: float = 1.03
     seeded = False
 
-    def cases(self, scale: Scale, speed=None) -> dict[str, str]:
+    def cases(self, protocol: Protocol, speed=None) -> dict[str, str]:
         """The backends whose benchmark has the ratio."""
         measured = [] if speed is None else list(self._measured(speed)["backend"])
-        here = self.runs(scale) and scale.settings["source"] == self.source
+        here = self.runs(protocol) and protocol.settings["source"] == self.source
         return dict(zip(measured, measured, strict=True)) if here else {}
 
-    def estimate(self, scale: Scale, at: str = OWN, speed=None) -> Estimate:
+    def estimate(self, protocol: Protocol, at: str = OWN, speed=None) -> Estimate:
         """Estimate the bar less the median ratio, over the benchmark's rounds."""
         row, times = self._row(at, speed), speed.times
         rounds = times.loc[
@@ -122,7 +122,7 @@ class StepTime(Claim):
         found = median_interval(row["ratio"], row["q25"], row["q75"], int(rounds))
         return Estimate(self.bar - found.mean, self.bar - found.high, self.bar - found.low, found.n)
 
-    def note(self, scale: Scale, at: str = OWN, speed=None) -> str:
+    def note(self, protocol: Protocol, at: str = OWN, speed=None) -> str:
         """The ratio with its quartiles."""
         row = self._row(at, speed)
         return (
@@ -157,8 +157,8 @@ def _given_back(name, text, first, words, arms, **more):
 
 
 def _few_clipped(name, text, what, most):
-    def remark(scale):
-        found = mean_interval(clipped(scale, "brn-32", what))
+    def remark(protocol):
+        found = mean_interval(clipped(protocol, "brn-32", what))
         if not found.n:
             return ""
         return f"clipped: {show(found, 3)} % of {what}"
@@ -168,7 +168,7 @@ def _few_clipped(name, text, what, most):
         text,
         f"{most:g} - percent of {what} clipped, brn-32, last evaluation > 0",
         ("brn-32",),
-        lambda scale, at: most - clipped(scale, "brn-32", what),
+        lambda protocol, at: most - clipped(protocol, "brn-32", what),
         remark=remark,
     )
 
@@ -176,20 +176,20 @@ def _few_clipped(name, text, what, most):
 _FULL, _RAMPS = "brn-32-fast-full", "brn-32-fast"
 
 
-def _more_spikes(scale, at):
-    full, ramps = spikes(scale, (_FULL, _RAMPS)).values()
+def _more_spikes(protocol, at):
+    full, ramps = spikes(protocol, (_FULL, _RAMPS)).values()
     return full - ramps
 
 
-def _first_losses(scale):
-    losses = [", ".join(f"{x:.1f}" for x in first_losses(scale, arm)) for arm in (_FULL, _RAMPS)]
+def _first_losses(protocol):
+    losses = [", ".join(f"{x:.1f}" for x in first_losses(protocol, arm)) for arm in (_FULL, _RAMPS)]
     if not all(losses):
         return ""
     return f"largest loss in the first 50 steps, post hoc: {losses[0]} against {losses[1]}"
 
 
-def _jumps_at_once(scale):
-    higher = (first_losses(scale, _FULL) - first_losses(scale, _RAMPS)).dropna()
+def _jumps_at_once(protocol):
+    higher = (first_losses(protocol, _FULL) - first_losses(protocol, _RAMPS)).dropna()
     return len(higher) > 0 and bool((higher > SPIKE).all())
 
 
@@ -204,7 +204,7 @@ END = (
         "BRN-4 gets to BN-4's final accuracy in fewer steps",
         "steps of the run - first evaluated step at which brn-4 reaches the end of bn-4 > 0",
         ("brn-4", "bn-4"),
-        lambda scale, at: steps_saved(scale),
+        lambda protocol, at: steps_saved(protocol),
         unit="steps",
     ),
     _difference("C4", "BRN-4 stays below BRN-32", "brn-32", "brn-4"),
@@ -219,7 +219,7 @@ END = (
         "and their accuracy falls late",
         "training accuracy of bn-noniid{}, mean of the third quarter - final > 0",
         ("bn-noniid{}",),
-        lambda scale, at: late_fall(scale, f"bn-noniid{at}"),
+        lambda protocol, at: late_fall(protocol, f"bn-noniid{at}"),
         late=True,
     ),
     _given_back(
@@ -266,7 +266,7 @@ END = (
         "BRN runs at BN's speed",
         f"{StepTime.bar} - median time of a training step, BRN / BN > 0",
         ("brn-32", "bn-32"),
-        lambda scale, at: pd.Series(dtype=float),
+        lambda protocol, at: pd.Series(dtype=float),
         unit="ratio",
     ),
 )  # fmt: skip
@@ -282,8 +282,8 @@ def _shown(name, text, arm, measure=VALIDATION):
     return Claim(name, text, criterion, (arm,), numbers, None, unit="%")
 
 
-def _clipped(scale, at, arm, measure):
-    return finals(scale, arm.format(at), measure, diverged_at=100)
+def _clipped(protocol, at, arm, measure):
+    return finals(protocol, arm.format(at), measure, diverged_at=100)
 
 
 STAGE = (

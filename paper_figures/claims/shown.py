@@ -10,7 +10,7 @@ from paper_figures.claims.verdicts import (
     OLDER,
     REPRODUCED,
 )
-from paper_figures.load import Scale
+from paper_figures.load import Protocol
 from paper_figures.statistics import Estimate
 
 DIGITS = {"points": 2, "%": 2, "ratio": 3, "steps": 0, "spikes": 1}
@@ -70,14 +70,14 @@ def _show(claim, ends):
     }
 
 
-def parts(table: pd.DataFrame, scale: Scale) -> dict[str, pd.DataFrame]:
+def parts(table: pd.DataFrame, protocol: Protocol) -> dict[str, pd.DataFrame]:
     """Divide the judgement into its parts: a heading, with what is to be said of it -> its rows."""
     found = {}
     for part, heading in HEADINGS.items():
         rows = table[table["part"] == part]
         if len(rows):
             heading = heading.format(epochs=f"{rows['epochs'].min():.0f}")
-            found[_with(heading, POST_HOC.get(part) if scale.name in OLDER else None)] = rows
+            found[_with(heading, POST_HOC.get(part) if protocol.name in OLDER else None)] = rows
     return found
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from paper_figures.claims.criteria import CHECKS, DAMAGE, DEPTH, END, STAGE, Claim
 from paper_figures.claims.stage import LATE, early, paper_ends, paper_runs
-from paper_figures.load import OWN, Paper, Scale, describe_runs
+from paper_figures.load import OWN, Paper, Protocol, describe_runs
 from paper_figures.statistics import LEVEL, Estimate, holm, mean_interval, p_above
 from paper_figures.words import show
 
@@ -26,9 +26,9 @@ SHORTER = {"tiny_imagenet_long": "tiny_imagenet"}
 """Protocol -> the same with fewer steps, beside which its C5b is set."""
 
 
-def applies(scale: Scale) -> bool:
-    """Whether the scale has the arms that tell what normalization does, at some depth or C5b's."""
-    return any(claim.runs(scale) for claim in (DAMAGE, *DEPTH))
+def applies(protocol: Protocol) -> bool:
+    """Whether it has the arms that tell what normalization does, at some depth or C5b's."""
+    return any(claim.runs(protocol) for claim in (DAMAGE, *DEPTH))
 
 
 def verdict(estimate: Estimate, threshold: float, below: float | None = None) -> str:
@@ -59,40 +59,42 @@ def p_value(estimate: Estimate, threshold: float, below: float | None = None) ->
     return min(inside, outside)
 
 
-def not_testable(claim: Claim, scale: Scale, at: str, damage: str) -> str:
+def not_testable(claim: Claim, protocol: Protocol, at: str, damage: str) -> str:
     """Say why the runs cannot say anything about a claim; "" if they can.
 
     Args:
         claim: The claim.
-        scale: The runs.
+        protocol: The runs.
         at: The structure of non-i.i.d. minibatches.
         damage: The verdict on C5b for this structure.
     """
-    if claim.late and not scale.epochs() >= LATE:
-        return f"the paper's falls after {LATE} epochs, these runs end after {scale.epochs():.0f}"
-    if claim.halves and not _separates(scale, claim.halves.format(at)):
+    if claim.late and not protocol.epochs() >= LATE:
+        return (
+            f"the paper's falls after {LATE} epochs, these runs end after {protocol.epochs():.0f}"
+        )
+    if claim.halves and not _separates(protocol, claim.halves.format(at)):
         return "these halves do not separate the images of a label"
     if claim.remedy and damage == NOT_REPRODUCED:
         return f"C5b is {damage}: there is no damage to give back"
     return ""
 
 
-def _separates(scale, arm):
+def _separates(protocol, arm):
     """Whether each image of a label is in another group of its minibatch."""
-    return scale.arms[arm]["images"] <= 2  # halves are two groups
+    return protocol.arms[arm]["images"] <= 2  # halves are two groups
 
 
 def judge(
-    scale: Scale, paper: Paper | None = None, speed=None, shorter: Scale | None = None
+    protocol: Protocol, paper: Paper | None = None, speed=None, shorter: Protocol | None = None
 ) -> pd.DataFrame:
-    """Judge every claim whose arms the scale runs.
+    """Judge every claim whose arms the protocol runs.
 
     The claims at the end; those within the paper's early phase, at the last evaluation there, and
     where runs go on, their numbers at the end as well, without a verdict; those about depth; and
     the checks, which have no verdict.
 
     Args:
-        scale: The runs.
+        protocol: The runs.
         paper: The paper's curves, to set their value after as many epochs beside each number.
         speed: The benchmarks, as `speed.load_speed` reads them, for C12.
         shorter: The runs of the protocol that `SHORTER` names.
@@ -105,8 +107,8 @@ def judge(
         correction over its family) and `note`. A family is the judgements of one protocol; those
         that were added after the runs are one of their own.
     """
-    stages = {"end": scale, "stage": early(scale), "depth": scale, "check": scale}
-    damage = {at: verdict(DAMAGE.estimate(scale, at), 2) for at in DAMAGE.cases(scale)}
+    stages = {"end": protocol, "stage": early(protocol), "depth": protocol, "check": protocol}
+    damage = {at: verdict(DAMAGE.estimate(protocol, at), 2) for at in DAMAGE.cases(protocol)}
     rows = []
     for part, claims in PARTS.items():
         when = stages[part]
@@ -116,33 +118,33 @@ def judge(
         for claim in claims:
             for at, case in claim.cases(when, speed).items():
                 rows.append(_judge(part, claim, when, at, case, damage.get(at), speed, theirs))
-        if part == "stage" and when.total_steps < scale.total_steps:
-            theirs = _of_paper(paper, scale)
+        if part == "stage" and when.total_steps < protocol.total_steps:
+            theirs = _of_paper(paper, protocol)
             for claim in claims:
-                for at, case in claim.cases(scale).items():
-                    rows.append(_row(part, claim, scale, at, case, speed, theirs))
+                for at, case in claim.cases(protocol).items():
+                    rows.append(_row(part, claim, protocol, at, case, speed, theirs))
     table = pd.DataFrame(rows)
     if len(table):
-        table = _corrected(table, scale)
-    return table if shorter is None else _beside(table, scale, shorter)
+        table = _corrected(table, protocol)
+    return table if shorter is None else _beside(table, protocol, shorter)
 
 
-def _of_paper(paper, scale):
-    """Column -> the paper's curves as runs of the scale."""
+def _of_paper(paper, protocol):
+    """Column -> the paper's curves as runs of the protocol."""
     of = {"paper": paper_runs, "paper_end": paper_ends}
-    return {column: make(paper, scale) if paper else None for column, make in of.items()}
+    return {column: make(paper, protocol) if paper else None for column, make in of.items()}
 
 
-def _judge(part, claim, scale, at, case, damage, speed, theirs):
+def _judge(part, claim, protocol, at, case, damage, speed, theirs):
     """A row with its verdict, where the claim has a threshold."""
-    row = _row(part, claim, scale, at, case, speed, theirs)
+    row = _row(part, claim, protocol, at, case, speed, theirs)
     if claim.threshold is None:
         return row
     estimate = Estimate(row["difference"], row["low"], row["high"], row["n"])
     own = verdict(estimate, claim.threshold, claim.below)
     row["p"] = p_value(estimate, claim.threshold, claim.below)
     notes = [row["note"]] if row["note"] else []
-    if reason := not_testable(claim, scale, at, damage):
+    if reason := not_testable(claim, protocol, at, damage):
         row["verdict"] = NOT_TESTABLE
         notes.append(f"{reason}; by its own numbers {own}")
     else:
@@ -150,30 +152,32 @@ def _judge(part, claim, scale, at, case, damage, speed, theirs):
         if claim.remedy and damage == NOT_DECIDED and own == REPRODUCED:
             row["verdict"] = NOT_DECIDED
             notes.append(f"{own} by its own numbers, but C5b is {damage}")
-        if own == NOT_REPRODUCED and claim.blind(scale):
+        if own == NOT_REPRODUCED and claim.blind(protocol):
             row["verdict"] = NOT_DECIDED
             notes.append(f"{own} by its own numbers, which do not look there")
     return {**row, "note": "; ".join(notes)}
 
 
-def _row(part, claim, scale, at, case, speed, theirs):
+def _row(part, claim, protocol, at, case, speed, theirs):
     """A row without a verdict."""
     arms = [arm.format(at) for arm in claim.arms]
-    estimate = claim.estimate(scale, at, speed)
+    estimate = claim.estimate(protocol, at, speed)
     compared = claim.unit in ("points", "%") and part != "check"
     of_paper = {
         column: claim.numbers(runs, OWN).mean() if runs and compared else float("nan")
         for column, runs in theirs.items()
     }
-    missing = {arm: scale.missing[arm] for arm in arms if arm in scale.missing}
-    notes = ["post hoc"] if part == "stage" and scale.name in OLDER else []
+    missing = {arm: protocol.missing[arm] for arm in arms if arm in protocol.missing}
+    notes = ["post hoc"] if part == "stage" and protocol.name in OLDER else []
     notes += [f"missing: {describe_runs(missing)}"] if missing else []
-    notes += [f"{arm}: {len(scale.diverged(arm))} diverged" for arm in arms if scale.diverged(arm)]
-    notes += [remark] if (remark := claim.note(scale, at, speed)) else []
-    seeds = set.intersection(*(_seeds(scale, arm) for arm in arms))
+    notes += [
+        f"{arm}: {len(protocol.diverged(arm))} diverged" for arm in arms if protocol.diverged(arm)
+    ]
+    notes += [remark] if (remark := claim.note(protocol, at, speed)) else []
+    seeds = set.intersection(*(_seeds(protocol, arm) for arm in arms))
     return {
         "part": part,
-        "epochs": scale.epochs(),
+        "epochs": protocol.epochs(),
         "claim": claim.name,
         "text": claim.text,
         "case": case,
@@ -193,15 +197,15 @@ def _row(part, claim, scale, at, case, speed, theirs):
     }
 
 
-def _seeds(scale, arm):
-    there = scale.runs.loc[scale.runs["arm"] == arm, "seed"]
-    return {*there, *scale.missing.get(arm, [])}
+def _seeds(protocol, arm):
+    there = protocol.runs.loc[protocol.runs["arm"] == arm, "seed"]
+    return {*there, *protocol.missing.get(arm, [])}
 
 
-def _corrected(table, scale):
+def _corrected(table, protocol):
     """Add the verdicts by Holm's correction; without a test or undecided, there is none."""
     judged = table["verdict"] != ""
-    family = table["part"] == "stage" if scale.name in OLDER else pd.Series(False, table.index)
+    family = table["part"] == "stage" if protocol.name in OLDER else pd.Series(False, table.index)
     decided = table["verdict"].isin([REPRODUCED, NOT_REPRODUCED])
     adjusted = pd.Series(float("nan"), table.index)
     for after in (False, True):
@@ -211,14 +215,14 @@ def _corrected(table, scale):
     return table.assign(holm=kept)
 
 
-def _beside(table, scale, shorter):
+def _beside(table, protocol, shorter):
     """Note at C5b how its difference compares with that of the runs with fewer steps."""
-    for at, case in DAMAGE.cases(scale).items():
-        long, short = (DAMAGE.numbers(runs, at) for runs in (scale, shorter))
+    for at, case in DAMAGE.cases(protocol).items():
+        long, short = (DAMAGE.numbers(runs, at) for runs in (protocol, shorter))
         found, more = mean_interval(short.dropna()), mean_interval((long - short).dropna())
         note = (
             f"at {shorter.total_steps:,} steps {show(found, 2)} points (n = {found.n}), "
-            f"{scale.total_steps:,} - {shorter.total_steps:,} steps {show(more, 2)} "
+            f"{protocol.total_steps:,} - {shorter.total_steps:,} steps {show(more, 2)} "
             f"(paired, n = {more.n})"
         )
         here = (table["claim"] == DAMAGE.name) & (table["case"] == case)

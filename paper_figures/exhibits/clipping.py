@@ -25,7 +25,7 @@ from paper_figures.drawing import (
 )
 from paper_figures.exhibit import Exhibit, Section
 from paper_figures.exhibits.bounds import looks
-from paper_figures.load import Results, Scale
+from paper_figures.load import Protocol, Results
 from paper_figures.statistics import mean_interval, run_summaries
 from paper_figures.words import (
     CROSS,
@@ -45,9 +45,11 @@ WATCHED = "Clipping in one run"
 
 def exhibits(results: Results) -> Iterator[Exhibit]:
     """Give the figure of every protocol with the paper's arms of BRN, and the watched run."""
-    for scale in results.scales:
-        if arms := [arm for arm in scale.find(normalization="brn") if scale.arms[arm]["paper"]]:
-            yield exhibit(scale, arms)
+    for protocol in results.protocols:
+        if arms := [
+            arm for arm in protocol.find(normalization="brn") if protocol.arms[arm]["paper"]
+        ]:
+            yield exhibit(protocol, arms)
     rows = find_watched(results.folder)
     if rows is not None:
         section = Section("monitor", "One run, watched", page="watching")
@@ -56,73 +58,73 @@ def exhibits(results: Results) -> Iterator[Exhibit]:
         yield Exhibit(section, "clipped", WATCHED, drawn, describe_watched(rows), cost)
 
 
-def exhibit(scale: Scale, arms: list[str]) -> Exhibit:
+def exhibit(protocol: Protocol, arms: list[str]) -> Exhibit:
     """Make the exhibit of a protocol."""
-    section, title = Section.of(scale), "Clipping"
-    arms = [arm for arm in arms if count(scale, arm, CLIPPED[0]) or arm in scale.missing]
-    if not any(count(scale, arm, CLIPPED[0]) for arm in arms):
+    section, title = Section.of(protocol), "Clipping"
+    arms = [arm for arm in arms if count(protocol, arm, CLIPPED[0]) or arm in protocol.missing]
+    if not any(count(protocol, arm, CLIPPED[0]) for arm in arms):
         reason = "Clipping is left out: no run in which it was measured has ended."
         return Exhibit(section, "clipping", title, left_out=reason)
     caption = [
-        f"Clipping. How many r and d are clipped over training. In {describe_protocol(scale)}: "
-        f"{_n(scale, arms)}.",
-        *describe_missing(scale, arms),
+        f"Clipping. How many r and d are clipped over training. In {describe_protocol(protocol)}: "
+        f"{_n(protocol, arms)}.",
+        *describe_missing(protocol, arms),
         f"Below, each layer of {LAYERS_OF}, in the order of the calls, the mean over the seeds.",
-        *describe_diverged(scale, arms, CROSS),
+        *describe_diverged(protocol, arms, CROSS),
     ]
     parts = [
         f"at the end, {arm} clips {ends[0].mean:.2f} % of r and {ends[1].mean:.2f} % of d "
         f"(n = {ends[0].n})"
         for arm in arms
-        for ends in [[mean_interval(_last(scale, arm, measure)) for measure in CLIPPED]]
+        for ends in [[mean_interval(_last(protocol, arm, measure)) for measure in CLIPPED]]
         if ends[0].n
     ]
     return Exhibit(
         section,
         "clipping",
         title,
-        partial(draw, scale, arms),
+        partial(draw, protocol, arms),
         " ".join(caption),
-        f"Clipping, {scale.name}: {'; '.join(parts)}.",
+        f"Clipping, {protocol.name}: {'; '.join(parts)}.",
     )
 
 
-def _n(scale, arms):
-    return describe_n(count(scale, arm, CLIPPED[0]) for arm in arms)
+def _n(protocol, arms):
+    return describe_n(count(protocol, arm, CLIPPED[0]) for arm in arms)
 
 
-def _last(scale, arm, measure):
-    return run_summaries(scale.values(arm, measure))["final"]
+def _last(protocol, arm, measure):
+    return run_summaries(protocol.values(arm, measure))["final"]
 
 
 @styled
-def draw(scale: Scale, arms: list[str], stacked: bool = False) -> Figure:
+def draw(protocol: Protocol, arms: list[str], stacked: bool = False) -> Figure:
     """How many r and d are clipped over training: overall, and in each layer of one arm."""
     figure = new_figure((3.9, 11.0) if stacked else (7.0, 6.4))
     grid = figure.subplots(4, 1) if stacked else figure.subplots(2, 2).T.ravel()
-    layers_of = next(iter(scale.find(paper=LAYERS_OF)), None)
+    layers_of = next(iter(protocol.find(paper=LAYERS_OF)), None)
     for measure, (above, below) in zip(CLIPPED, (grid[:2], grid[2:]), strict=True):
         name = measure[0]
         for arm, look in looks(arms).items():
-            if count(scale, arm, measure):
-                label = scale.labels[arm] if name == "r" else ""
-                draw_mean(above, scale.values(arm, measure), scale.total_steps, look, label)
+            if count(protocol, arm, measure):
+                label = protocol.labels[arm] if name == "r" else ""
+                draw_mean(above, protocol.values(arm, measure), protocol.total_steps, look, label)
         above.set_title(f"All layers: {name} clipped")
         above.set_ylabel(f"{name} clipped, %")
         above.set_ylim(bottom=0)
-        training_axis(above, scale.total_steps)
-        _draw_layers(figure, below, scale, layers_of, measure)
-    figure.suptitle(f"{scale.manifest['title']}, {_n(scale, arms)}", fontsize=8.5, wrap=True)
+        training_axis(above, protocol.total_steps)
+        _draw_layers(figure, below, protocol, layers_of, measure)
+    figure.suptitle(f"{protocol.manifest['title']}, {_n(protocol, arms)}", fontsize=8.5, wrap=True)
     legend(figure, grid[0], 1 if stacked else 2)
     return figure
 
 
-def _draw_layers(figure, axes, scale, arm, measure):
+def _draw_layers(figure, axes, protocol, arm, measure):
     axes.set_title(f"{LAYERS_OF}, each layer: {measure[0]} clipped, %")
     axes.set_ylabel("layer, from the image to the logits")
     axes.set_xlabel("training step")
     axes.grid(False)
-    layers = scale.places(arm, measure, "layer") if arm else {}
+    layers = protocol.places(arm, measure, "layer") if arm else {}
     if not layers:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         return

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from paper_figures.exhibit import Exhibit, Part, Section
-from paper_figures.load import VALIDATION, Paper, Results, Scale
+from paper_figures.load import VALIDATION, Paper, Protocol, Results
 from paper_figures.statistics import Estimate, mean_interval, run_summaries
 from paper_figures.words import show
 
@@ -22,9 +22,9 @@ WHOLE = ("paper_step", "n", "diverged", "expected")
 
 def exhibits(results: Results) -> Iterator[Exhibit]:
     """Give the table of every protocol with runs to put beside the paper's."""
-    for scale in results.scales:
-        if any(about["paper"] for about in scale.arms.values()):
-            numbers = comparison(scale, results.paper)
+    for protocol in results.protocols:
+        if any(about["paper"] for about in protocol.arms.values()):
+            numbers = comparison(protocol, results.paper)
             shown = show_comparison(numbers)
             ours = shown["paper"] == "-"
             tables = {"paper_rows": (Part(table=shown[~ours]), Part(NOTE))}
@@ -33,7 +33,7 @@ def exhibits(results: Results) -> Iterator[Exhibit]:
                 more = shown[ours].drop(columns=columns).rename(columns={"row": "arm"})
                 tables["more_rows"] = (Part("Arms that the paper does not have:", more),)
             yield Exhibit(
-                Section.of(scale),
+                Section.of(protocol),
                 "table",
                 "The paper's numbers and ours",
                 tables=tables,
@@ -41,7 +41,7 @@ def exhibits(results: Results) -> Iterator[Exhibit]:
             )
 
 
-def comparison(scale: Scale, paper: Paper) -> pd.DataFrame:
+def comparison(protocol: Protocol, paper: Paper) -> pd.DataFrame:
     """Join every row of the paper's table with our runs.
 
     Each row of a non-i.i.d. arm comes once for every structure of minibatches in which the protocol
@@ -58,24 +58,24 @@ def comparison(scale: Scale, paper: Paper) -> pd.DataFrame:
     reported = list(paper.table.itertuples(index=False))
     structures = dict.fromkeys(
         (about["labels"], about["images"])
-        for about in scale.arms.values()
+        for about in protocol.arms.values()
         if about["paper"] and about["labels"]
     )
-    own = scale.settings["labels_per_minibatch"], scale.settings["images_per_label"]
+    own = protocol.settings["labels_per_minibatch"], protocol.settings["images_per_label"]
     rows = []
     for structure in dict.fromkeys([own, *structures]):
         for row in reported:
             sampled = row.figure == 3
             if sampled or structure == own:
                 at = structure if sampled else (None, None)
-                ours = scale.find(paper=row.arm, labels=at[0], images=at[1])
+                ours = protocol.find(paper=row.arm, labels=at[0], images=at[1])
                 words = f"{structure[0]} x {structure[1]}" if sampled else ""
-                rows.append(_compare(scale, paper, row, ours[0] if ours else "", words))
-    beside = [_extra(scale, arm) for arm, about in scale.arms.items() if not about["paper"]]
+                rows.append(_compare(protocol, paper, row, ours[0] if ours else "", words))
+    beside = [_extra(protocol, arm) for arm, about in protocol.arms.items() if not about["paper"]]
     return pd.DataFrame([*rows, *beside])
 
 
-def _compare(scale, paper, row, arm, structure):
+def _compare(protocol, paper, row, arm, structure):
     curve = paper.curve(row.arm, row.measure)["accuracy_percent"]
     return {
         "row": row.row,
@@ -85,11 +85,11 @@ def _compare(scale, paper, row, arm, structure):
         "paper_percent": row.value_percent,
         "paper_step": row.step,
         "paper_final_percent": curve.iloc[-1] if len(curve) else None,
-        **_ours(scale, arm, row.measure),
+        **_ours(protocol, arm, row.measure),
     }
 
 
-def _extra(scale, arm):
+def _extra(protocol, arm):
     return {
         "row": arm,
         "arm": arm,
@@ -98,16 +98,16 @@ def _extra(scale, arm):
         "paper_percent": None,
         "paper_step": None,
         "paper_final_percent": None,
-        **_ours(scale, arm, VALIDATION),
+        **_ours(protocol, arm, VALIDATION),
     }
 
 
-def _ours(scale, arm, measure):
-    summaries = run_summaries(scale.values(arm, measure))
+def _ours(protocol, arm, measure):
+    summaries = run_summaries(protocol.values(arm, measure))
     ours = {kind: mean_interval(summaries[kind]) for kind in ("maximum", "final")}
     ends = {"": "mean", "_low": "low", "_high": "high"}
-    ran = int((scale.runs["arm"] == arm).sum())
-    missing = len(scale.missing.get(arm, []))
+    ran = int((protocol.runs["arm"] == arm).sum())
+    missing = len(protocol.missing.get(arm, []))
     return {
         "status": "run" if ran else "missing" if missing else "not run",
         **{
@@ -116,7 +116,7 @@ def _ours(scale, arm, measure):
             for end, field in ends.items()
         },
         "n": len(summaries),
-        "diverged": len(scale.diverged(arm)),
+        "diverged": len(protocol.diverged(arm)),
         "expected": ran + missing,
     }
 

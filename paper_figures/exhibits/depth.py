@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from paper_figures.claims.numbers import finals
 from paper_figures.drawing import COLOURS, legend, new_figure, styled
 from paper_figures.exhibit import Exhibit, Part, Section
-from paper_figures.load import Results, Scale
+from paper_figures.load import Protocol, Results
 from paper_figures.statistics import Estimate, mean_interval, paired_difference
 from paper_figures.words import (
     count,
@@ -35,79 +35,85 @@ NAMES = {"bn": "BN", "brn": "BRN"}
 
 def exhibits(results: Results) -> Iterator[Exhibit]:
     """Give the figure of every protocol that has arms of several depths with their controls."""
-    for scale in results.scales:
-        arms = arms_by_depth(scale)
+    for protocol in results.protocols:
+        arms = arms_by_depth(protocol)
         if len({depth for depths in arms.values() for depth in depths}) > 1:
-            yield exhibit(scale, arms)
+            yield exhibit(protocol, arms)
 
 
-def arms_by_depth(scale: Scale) -> dict[str, dict[int, str]]:
+def arms_by_depth(protocol: Protocol) -> dict[str, dict[int, str]]:
     """Normalization -> depth -> the arm with adjacent images of a label that has a control."""
     found: dict[str, dict[int, str]] = {kind: {} for kind in NAMES}
-    for arm in scale.find(sampling="adjacent"):
-        about, depth = scale.arms[arm], scale.setting(arm, "depth")
+    for arm in protocol.find(sampling="adjacent"):
+        about, depth = protocol.arms[arm], protocol.setting(arm, "depth")
         if about["control"] and about["normalization"] in found and depth:
             found[about["normalization"]].setdefault(depth, arm)
     return {kind: dict(sorted(arms.items())) for kind, arms in found.items() if arms}
 
 
-def damage(scale: Scale, arm: str) -> Estimate:
+def damage(protocol: Protocol, arm: str) -> Estimate:
     """How far an arm ends below its control, in points, over the seeds that both have."""
-    ends = (finals(scale, a) for a in (scale.arms[arm]["control"], arm))
+    ends = (finals(protocol, a) for a in (protocol.arms[arm]["control"], arm))
     return paired_difference(*ends)
 
 
-def exhibit(scale: Scale, arms: dict[str, dict[int, str]]) -> Exhibit:
+def exhibit(protocol: Protocol, arms: dict[str, dict[int, str]]) -> Exhibit:
     """Make the exhibit of a protocol."""
-    section, title = Section.of(scale), "Depth"
-    pairs = [(arm, scale.arms[arm]["control"]) for of in arms.values() for arm in of.values()]
+    section, title = Section.of(protocol), "Depth"
+    pairs = [(arm, protocol.arms[arm]["control"]) for of in arms.values() for arm in of.values()]
     every = [arm for pair in pairs for arm in pair]
-    if not any(damage(scale, arm).n for arm, _ in pairs):
+    if not any(damage(protocol, arm).n for arm, _ in pairs):
         reason = f"{title} is left out: no pair of an arm and its control has ended."
         return Exhibit(section, "depth", title, left_out=reason)
-    structures = {(scale.arms[arm]["labels"], scale.arms[arm]["images"]) for arm, _ in pairs}
+    structures = {(protocol.arms[arm]["labels"], protocol.arms[arm]["images"]) for arm, _ in pairs}
     words = " and ".join(f"{labels} x {images}" for labels, images in sorted(structures))
     sentences = [
         f"Depth. How far training with minibatches of {words}, labels x images of each, ends below "
         "its control, against the number of normalization layers. "
-        f"In {describe_protocol(scale)}: {_n(scale, arms)}, paired by seed.",
+        f"In {describe_protocol(protocol)}: {_n(protocol, arms)}, paired by seed.",
         "The control has the same images, shuffled over the step's minibatches before they are "
         "normalized.",
-        *describe_missing(scale, every),
-        counted_with_chance(scale),
-        *describe_diverged(scale, every),
+        *describe_missing(protocol, every),
+        counted_with_chance(protocol),
+        *describe_diverged(protocol, every),
     ]
     parts = [
         f"with {depth} normalization layers {arm} ends {gap.mean:z.1f} points below its control "
         f"({evidence(gap)})"
         for of in arms.values()
         for depth, arm in of.items()
-        for gap in [damage(scale, arm)]
+        for gap in [damage(protocol, arm)]
         if gap.n
     ]
     return Exhibit(
         section,
         "depth",
         title,
-        partial(draw, scale, arms),
+        partial(draw, protocol, arms),
         " ".join(sentences),
-        f"Depth, {scale.name}: {'; '.join(parts)}.",
-        {"depth": (Part("Top-1 accuracy at the end, %, and damage, points:", table(scale, arms)),)},
+        f"Depth, {protocol.name}: {'; '.join(parts)}.",
+        {
+            "depth": (
+                Part("Top-1 accuracy at the end, %, and damage, points:", table(protocol, arms)),
+            )
+        },
     )
 
 
-def _n(scale, arms):
-    return describe_n((damage(scale, arm).n for of in arms.values() for arm in of.values()), "bars")
+def _n(protocol, arms):
+    return describe_n(
+        (damage(protocol, arm).n for of in arms.values() for arm in of.values()), "bars"
+    )
 
 
 @styled
-def draw(scale: Scale, arms: dict[str, dict[int, str]], stacked: bool = False) -> Figure:
+def draw(protocol: Protocol, arms: dict[str, dict[int, str]], stacked: bool = False) -> Figure:
     """Draw the damage against the depth, a line a normalization, bars for intervals."""
     figure = new_figure((3.9, 4.4) if stacked else (7.0, 3.6))
     axes = figure.subplots()
     depths = sorted({depth for of in arms.values() for depth in of})
     for kind, of in arms.items():
-        gaps = [damage(scale, of[d]) if d in of else mean_interval([]) for d in depths]
+        gaps = [damage(protocol, of[d]) if d in of else mean_interval([]) for d in depths]
         axes.errorbar(
             depths,
             [gap.mean for gap in gaps],
@@ -124,26 +130,26 @@ def draw(scale: Scale, arms: dict[str, dict[int, str]], stacked: bool = False) -
     axes.minorticks_off()
     axes.set_xlabel("normalization layers")
     axes.set_ylabel("points below the control")
-    axes.set_title(f"{scale.manifest['title']}, {_n(scale, arms)}", wrap=True)
+    axes.set_title(f"{protocol.manifest['title']}, {_n(protocol, arms)}", wrap=True)
     legend(figure, axes, 1 if stacked else 2)
     return figure
 
 
-def table(scale: Scale, arms: dict[str, dict[int, str]]) -> pd.DataFrame:
+def table(protocol: Protocol, arms: dict[str, dict[int, str]]) -> pd.DataFrame:
     """Put arms, controls and damage side by side, a row an arm."""
     rows = []
     for kind, of in arms.items():
         for depth, arm in of.items():
-            control = scale.arms[arm]["control"]
-            ends = {a: mean_interval(finals(scale, a)) for a in (arm, control)}
+            control = protocol.arms[arm]["control"]
+            ends = {a: mean_interval(finals(protocol, a)) for a in (arm, control)}
             rows.append(
                 {
                     "normalization": NAMES[kind],
                     "layers": str(depth),
                     "non-i.i.d.": show(ends[arm]),
                     "control": show(ends[control]),
-                    "control - non-i.i.d., paired": show(damage(scale, arm)),
-                    "n": str(min(count(scale, arm), count(scale, control))),
+                    "control - non-i.i.d., paired": show(damage(protocol, arm)),
+                    "n": str(min(count(protocol, arm), count(protocol, control))),
                 }
             )
     return pd.DataFrame(rows)

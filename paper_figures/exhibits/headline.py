@@ -10,7 +10,7 @@ import pandas as pd
 
 from paper_figures import claims
 from paper_figures.exhibit import Exhibit, Part, Section
-from paper_figures.load import Scale
+from paper_figures.load import Protocol
 from paper_figures.statistics import Estimate
 from paper_figures.words import show
 
@@ -58,7 +58,7 @@ ROWS = (
 )  # fmt: skip
 
 
-def exhibit(judged: dict[str, tuple[Scale, pd.DataFrame]]) -> Iterator[Exhibit]:
+def exhibit(judged: dict[str, tuple[Protocol, pd.DataFrame]]) -> Iterator[Exhibit]:
     """Give the table, if any of its rows was judged.
 
     Args:
@@ -87,7 +87,7 @@ def _show(row, judged):
     """What a stranger reads of a row; `None` where it was not judged with enough seeds."""
     if row.protocol not in judged:
         return None
-    scale, table = judged[row.protocol]
+    protocol, table = judged[row.protocol]
     is_it = (table["claim"] == row.claim) & (table["case"] == row.case) & (table["verdict"] != "")
     if not (is_it & (table["n"] >= claims.FEWEST_SEEDS)).any():
         return None
@@ -98,7 +98,7 @@ def _show(row, judged):
         verdict += f"; {found['holm']} by Holm's correction"
     return {
         "claim": f"{row.text} ({row.difference} > {found['threshold']:g})",
-        "on": f"{scale.manifest['title']}, {found['epochs']:.0f} epochs",
+        "on": f"{protocol.manifest['title']}, {found['epochs']:.0f} epochs",
         "the paper, at its end": _points(found["paper_end"]),
         "the paper, after as many epochs": _points(found["paper"]),
         "ours [95 % interval]": show(ours),

@@ -38,7 +38,7 @@ from paper_figures.exhibits.inference_findings import (
     rate_of,
     total_norm,
 )
-from paper_figures.load import VALIDATION, Results, Scale
+from paper_figures.load import VALIDATION, Protocol, Results
 from paper_figures.statistics import Estimate, geometric_interval, mean_curve, mean_interval
 from paper_figures.words import (
     count,
@@ -84,55 +84,55 @@ class Question:
     answer: str
     title: str
     draw: Callable[..., Figure]
-    find: Callable[[Scale], list[Part]]
+    find: Callable[[Protocol], list[Part]]
     arms: tuple[str, ...]
 
-    def exhibit(self, scale: Scale, number: int) -> Exhibit:
+    def exhibit(self, protocol: Protocol, number: int) -> Exhibit:
         """Make the exhibit of a protocol, or say which arms it lacks."""
-        section = Section.of(scale)
+        section = Section.of(protocol)
         section = replace(section, introduction=INTRODUCTION, page=PAGE)
         name, title = f"figure_{number}", f"{number}. {self.question}"
-        absent = [arm for arm in self.arms if not count(scale, arm)]
+        absent = [arm for arm in self.arms if not count(protocol, arm)]
         if absent:
             reason = f"{self.title} is left out: no run of {', '.join(absent)} has ended."
             return Exhibit(section, name, title, left_out=reason)
         caption = [
-            f"{self.title}. In {describe_protocol(scale)}: {_n(scale, self.arms)}.",
-            *describe_missing(scale, self.arms),
-            *describe_diverged(scale, self.arms),
+            f"{self.title}. In {describe_protocol(protocol)}: {_n(protocol, self.arms)}.",
+            *describe_missing(protocol, self.arms),
+            *describe_diverged(protocol, self.arms),
         ]
         asked = f"## {title}\n\n{textwrap.fill(f'**{self.answer}**', 100)}"
-        n = Part(f"(Protocol {scale.name}, {_n(scale, self.arms, 'in brackets')}.)")
+        n = Part(f"(Protocol {protocol.name}, {_n(protocol, self.arms, 'in brackets')}.)")
         return Exhibit(
             section,
             name,
             title,
-            partial(self.draw, scale),
+            partial(self.draw, protocol),
             " ".join(caption),
             self.answer,
-            {f"question_{number}": (Part(asked),), f"finding_{number}": (*self.find(scale), n)},
+            {f"question_{number}": (Part(asked),), f"finding_{number}": (*self.find(protocol), n)},
         )
 
 
 def exhibits(results: Results) -> Iterator[Exhibit]:
     """Give the three questions for every protocol that has the study."""
-    for scale in results.scales:
-        if scale.study(STUDY):
+    for protocol in results.protocols:
+        if protocol.study(STUDY):
             for number, question in QUESTIONS.items():
-                yield question.exhibit(scale, number)
+                yield question.exhibit(protocol, number)
 
 
-def _n(scale, arms, drawn="bands and bars"):
-    return describe_n((count(scale, arm) for arm in arms), drawn)
+def _n(protocol, arms, drawn="bands and bars"):
+    return describe_n((count(protocol, arm) for arm in arms), drawn)
 
 
 # Drawing
 
 
-def _axes(scale, arms, stacked, panels):
+def _axes(protocol, arms, stacked, panels):
     figure = new_figure((3.9, 3.0 * panels) if stacked else (3.4 * panels, 3.8))
     grid = figure.subplots(panels, 1) if stacked else figure.subplots(1, panels)
-    title = f"{scale.manifest['title']}: {_n(scale, arms)}"
+    title = f"{protocol.manifest['title']}: {_n(protocol, arms)}"
     figure.suptitle(title[0].upper() + title[1:], fontsize=8.5, wrap=True)
     return figure, list(grid)
 
@@ -153,16 +153,16 @@ def _curve(axes, values, look, **more):
     _line(axes, mean["step"], estimates, look, **more)
 
 
-def _by_size(axes, scale, measure):
+def _by_size(axes, protocol, measure):
     for arm in TRAINED:
-        places = by_number(scale, arm, measure, "minibatch")
-        estimates = [_at_the_end(scale, rows) for rows in places.values()]
-        _line(axes, list(places), estimates, LOOKS[arm], marker=".", label=scale.labels[arm])
+        places = by_number(protocol, arm, measure, "minibatch")
+        estimates = [_at_the_end(protocol, rows) for rows in places.values()]
+        _line(axes, list(places), estimates, LOOKS[arm], marker=".", label=protocol.labels[arm])
     _doubling(axes, (1, 4, 16, 64, 256), "images in a test minibatch")
 
 
-def _at_the_end(scale, rows):
-    return mean_interval(at_step(rows, scale.total_steps))
+def _at_the_end(protocol, rows):
+    return mean_interval(at_step(rows, protocol.total_steps))
 
 
 def _logarithmic(axes):
@@ -187,18 +187,18 @@ def _doubling(axes, ticks, label):
 
 
 @styled
-def draw_averages(scale: Scale, stacked: bool = False) -> Figure:
+def draw_averages(protocol: Protocol, stacked: bool = False) -> Figure:
     """Accuracy by size of the test minibatch; distance of averages from the population."""
-    figure, (accuracy, course, trade) = _axes(scale, QUESTIONS[1].arms, stacked, 3)
-    _by_size(accuracy, scale, "accuracy_percent")
+    figure, (accuracy, course, trade) = _axes(protocol, QUESTIONS[1].arms, stacked, 3)
+    _by_size(accuracy, protocol, "accuracy_percent")
     for arm in TRAINED:
         for measure, line in ((RUNNING, "--"), (POPULATION, ":")):
-            mean = final(scale, arm, measure).mean()
+            mean = final(protocol, arm, measure).mean()
             accuracy.axhline(mean, color=LOOKS[arm].colour, linestyle=line, linewidth=1)
     accuracy.set_title("Minibatch's own statistics;\n- - running average, ··· population")
     _accuracies(accuracy.yaxis)
     accuracy.legend(fontsize=7)
-    distances = {arm: by_number(scale, arm, "mean_distance", "alpha") for arm in RATES}
+    distances = {arm: by_number(protocol, arm, "mean_distance", "alpha") for arm in RATES}
     shades = np.linspace(0.25, 1, len(distances["bn-32"]))
     for shade, (alpha, rows) in zip(shades, distances["bn-32"].items(), strict=True):
         look = Look((*to_rgb(LOOKS["bn-32"].colour), shade))
@@ -206,11 +206,11 @@ def draw_averages(scale: Scale, stacked: bool = False) -> Figure:
     course.set_title("Running averages on their way\nto the population's mean, BN 32")
     course.set_xlabel("training step")
     course.set_ylabel("distance, in standard deviations")
-    middle = middle_step(scale)
+    middle = middle_step(protocol)
     for arm, of in distances.items():
         estimates = [mean_interval(at_step(rows, middle)) for rows in of.values()]
-        _line(trade, list(of), estimates, LOOKS[arm], marker=".", label=rate_of(scale, arm))
-        noise = at_step(scale.values(arm, "minibatch_mean_noise"), middle).mean()
+        _line(trade, list(of), estimates, LOOKS[arm], marker=".", label=rate_of(protocol, arm))
+        noise = at_step(protocol.values(arm, "minibatch_mean_noise"), middle).mean()
         alone = [noise * noise_factor(alpha) for alpha in of]
         trade.plot(list(of), alone, color=LOOKS[arm].colour, linestyle="--")
     trade.set_title(f"Distance at step {middle}, by alpha;\n- - the part that is noise")
@@ -227,28 +227,28 @@ def draw_averages(scale: Scale, stacked: bool = False) -> Figure:
 
 
 @styled
-def draw_minibatches(scale: Scale, stacked: bool = False) -> Figure:
+def draw_minibatches(protocol: Protocol, stacked: bool = False) -> Figure:
     """What an image's prediction owes to its minibatch: mates, structure, corruption."""
-    figure, (changes, classes, corrupted) = _axes(scale, QUESTIONS[2].arms, stacked, 3)
-    _by_size(changes, scale, "changes_percent")
+    figure, (changes, classes, corrupted) = _axes(protocol, QUESTIONS[2].arms, stacked, 3)
+    _by_size(changes, protocol, "changes_percent")
     changes.set_title("The same image among other mates:\nother prediction")
     changes.set_ylabel("predictions that differ, %")
     changes.set_ylim(0, 100)
     changes.legend(fontsize=7)
     for arm in TRAINED:
         for measure, line in ((MINIBATCH, "-"), (RUNNING, "--")):
-            places = by_number(scale, arm, measure, "classes")
-            estimates = [_at_the_end(scale, rows) for rows in places.values()]
+            places = by_number(protocol, arm, measure, "classes")
+            estimates = [_at_the_end(protocol, rows) for rows in places.values()]
             _line(classes, list(places), estimates, Look(LOOKS[arm].colour, line), marker=".")
     _doubling(classes, (1, 2, 4, 8, 16), "classes in a test minibatch of 16")
     _accuracies(classes.yaxis)
     classes.set_title("Few classes in a minibatch;\n- - running average")
-    names = corruptions(scale)
+    names = corruptions(protocol)
     for measure, colour, marker, label in (
         (MINIBATCH, "#D55E00", "o", "minibatch of 64"),
         (RUNNING, "#666666", "s", "running average"),
     ):
-        found = [mean_interval(final(scale, "bn-32", measure, "images", name)) for name in names]
+        found = [mean_interval(final(protocol, "bn-32", measure, "images", name)) for name in names]
         error = np.array([[e.mean - e.low, e.high - e.mean] for e in found]).T
         corrupted.errorbar(
             [e.mean for e in found],
@@ -268,17 +268,17 @@ def draw_minibatches(scale: Scale, stacked: bool = False) -> Figure:
 
 
 @styled
-def draw_training(scale: Scale, stacked: bool = False) -> Figure:
+def draw_training(protocol: Protocol, stacked: bool = False) -> Figure:
     """Training with the averages: loss, accuracy, norms of weights and of activations."""
-    figure, (loss, accuracy, norms, layers) = _axes(scale, WAYS, stacked, 4)
+    figure, (loss, accuracy, norms, layers) = _axes(protocol, WAYS, stacked, 4)
     for arm in WAYS:
-        look, label = LOOKS[arm], scale.labels[arm]
-        _curve(loss, scale.values(arm, "training_loss"), look, label=label)
-        _curve(accuracy, scale.values(arm, VALIDATION), look)
-        _curve(norms, total_norm(scale, arm), look)
+        look, label = LOOKS[arm], protocol.labels[arm]
+        _curve(loss, protocol.values(arm, "training_loss"), look, label=label)
+        _curve(accuracy, protocol.values(arm, VALIDATION), look)
+        _curve(norms, total_norm(protocol, arm), look)
         if arm in LETTERS:
-            places = by_number(scale, arm, "activation_rms", "layer")
-            grown = [geometric_interval(growth(scale, rows)) for rows in places.values()]
+            places = by_number(protocol, arm, "activation_rms", "layer")
+            grown = [geometric_interval(growth(protocol, rows)) for rows in places.values()]
             _line(layers, list(places), grown, look, marker=".")
     for axes, title in (
         (loss, "Training loss"),
@@ -287,7 +287,7 @@ def draw_training(scale: Scale, stacked: bool = False) -> Figure:
     ):
         axes.set_title(title)
         axes.set_xlabel("training step")
-        axes.axvline(WARM_UP * scale.total_steps, color="#999999", linewidth=0.8)
+        axes.axvline(WARM_UP * protocol.total_steps, color="#999999", linewidth=0.8)
     loss.set_ylabel("cross entropy")
     loss.set_ylim(0)
     _accuracies(accuracy.yaxis)

@@ -5,7 +5,7 @@ import pandas as pd
 
 from paper_figures.claims.numbers import finals
 from paper_figures.exhibit import Part
-from paper_figures.load import Scale
+from paper_figures.load import Protocol
 from paper_figures.statistics import geometric_interval, mean_interval, paired_difference
 from paper_figures.words import show
 
@@ -27,36 +27,38 @@ NOISE_MINIBATCHES = 32
 WARM_UP = 0.1  # of the run: batch normalization in the first four ways
 
 
-def final(scale: Scale, arm: str, measure: str, where: str = "", at: str = "") -> pd.Series:
+def final(protocol: Protocol, arm: str, measure: str, where: str = "", at: str = "") -> pd.Series:
     """Return a measure's value at the last step, by seed; diverged runs have none."""
-    return at_step(scale.values(arm, measure, where, at), scale.total_steps)
+    return at_step(protocol.values(arm, measure, where, at), protocol.total_steps)
 
 
-def by_number(scale: Scale, arm: str, measure: str, where: str) -> dict[float, pd.DataFrame]:
+def by_number(protocol: Protocol, arm: str, measure: str, where: str) -> dict[float, pd.DataFrame]:
     """Return the values of a measure of an arm by the number of the place, ascending."""
-    places = {float(at): rows for at, rows in scale.places(arm, measure, where).items()}
+    places = {float(at): rows for at, rows in protocol.places(arm, measure, where).items()}
     return dict(sorted(places.items()))
 
 
-def total_norm(scale: Scale, arm: str) -> pd.DataFrame:
-    """Return the norm of all weights, as `Scale.values` does: root of the sum of squares."""
-    rows = pd.concat(scale.places(arm, "weight_norm", "layer").values())
+def total_norm(protocol: Protocol, arm: str) -> pd.DataFrame:
+    """Return the norm of all weights, as `Protocol.values` does: root of the sum of squares."""
+    rows = pd.concat(protocol.places(arm, "weight_norm", "layer").values())
     squares = rows.assign(value=rows["value"] ** 2)
     sums = squares.groupby(["seed", "status", "step"], as_index=False)["value"].sum()
     return sums.assign(value=np.sqrt(sums["value"]))
 
 
-def growth(scale: Scale, values: pd.DataFrame) -> pd.Series:
+def growth(protocol: Protocol, values: pd.DataFrame) -> pd.Series:
     """Return, by seed, the last value over that at the end of the warm-up."""
-    start = values[values["step"] == round(WARM_UP * scale.total_steps)].set_index("seed")["value"]
+    start = values[values["step"] == round(WARM_UP * protocol.total_steps)].set_index("seed")[
+        "value"
+    ]
     last = values.sort_values("step").groupby("seed")["value"].last()
     return last / start
 
 
-def middle_step(scale: Scale) -> int:
+def middle_step(protocol: Protocol) -> int:
     """Return the step nearest the middle of the run at which statistics were compared."""
-    steps = scale.values("bn-32", "minibatch_mean_noise")["step"].unique()
-    return int(min(steps, key=lambda step: (abs(step - scale.total_steps / 2), step)))
+    steps = protocol.values("bn-32", "minibatch_mean_noise")["step"].unique()
+    return int(min(steps, key=lambda step: (abs(step - protocol.total_steps / 2), step)))
 
 
 def at_step(values: pd.DataFrame, step: int) -> pd.Series:
@@ -69,41 +71,41 @@ def noise_factor(alpha: float) -> float:
     return np.sqrt(alpha / (2 - alpha))
 
 
-def rate_of(scale: Scale, arm: str) -> str:
+def rate_of(protocol: Protocol, arm: str) -> str:
     """Say with which learning rate an arm trains."""
-    factor = scale.setting(arm, "learning_rate") / scale.settings["learning_rate"]
+    factor = protocol.setting(arm, "learning_rate") / protocol.settings["learning_rate"]
     kinds = {0.25: "a quarter of the learning rate", 4: "four times the learning rate"}
     return kinds.get(round(factor, 3), "the learning rate")
 
 
-def corruptions(scale: Scale) -> list[str]:
+def corruptions(protocol: Protocol) -> list[str]:
     """Name what test images were corrupted by, in the order of measurement."""
-    return list(scale.places("bn-32", "accuracy_minibatch_percent", "images"))
+    return list(protocol.places("bn-32", "accuracy_minibatch_percent", "images"))
 
 
 # Words
 
 
-def _value(scale, arm, place, digits=1):
+def _value(protocol, arm, place, digits=1):
     """A measure at the end, of `place`: its name and, where it has several, which."""
-    return show(mean_interval(final(scale, arm, *place)), digits)
+    return show(mean_interval(final(protocol, arm, *place)), digits)
 
 
-def _by_arm(scale, head, rows):
+def _by_arm(protocol, head, rows):
     """A table with a column for each arm of `TRAINED`; rows are `(name, place, digits)`."""
     return pd.DataFrame(
         [
-            {head: name, **{arm: _value(scale, arm, place, digits) for arm in TRAINED}}
+            {head: name, **{arm: _value(protocol, arm, place, digits) for arm in TRAINED}}
             for name, place, digits in rows
         ]
     )
 
 
-def _gap(scale, arm, first, second):
-    return paired_difference(*(final(scale, arm, *place) for place in (first, second)))
+def _gap(protocol, arm, first, second):
+    return paired_difference(*(final(protocol, arm, *place) for place in (first, second)))
 
 
-def find_averages(scale: Scale) -> list[Part]:
+def find_averages(protocol: Protocol) -> list[Part]:
     """State what averages and minibatches of each size are worth, and what lag and noise are."""
     rows = [
         ("running average", (RUNNING,), 1),
@@ -114,10 +116,10 @@ def find_averages(scale: Scale) -> list[Part]:
         images = "test image" if size == 1 else "test images"
         rows.append((f"{size} {images}", ("accuracy_percent", "minibatch", str(size)), 1))
     head = "statistics of"
-    enough = {arm: _as_good_from(scale, arm) for arm in TRAINED}
+    enough = {arm: _as_good_from(protocol, arm) for arm in TRAINED}
     last = [
         *(
-            {head: f"{words}, paired", **{a: show(_gap(scale, a, *kinds)) for a in TRAINED}}
+            {head: f"{words}, paired", **{a: show(_gap(protocol, a, *kinds)) for a in TRAINED}}
             for words, kinds in (
                 ("population - running average", ((POPULATION,), (RUNNING,))),
                 ("all test images - population", ((TEST_SET,), (POPULATION,))),
@@ -125,8 +127,8 @@ def find_averages(scale: Scale) -> list[Part]:
         ),
         {head: "not shown to be worse than the running average", **enough},
     ]
-    worth = pd.concat([_by_arm(scale, head, rows), pd.DataFrame(last)], ignore_index=True)
-    middle = middle_step(scale)
+    worth = pd.concat([_by_arm(protocol, head, rows), pd.DataFrame(last)], ignore_index=True)
+    middle = middle_step(protocol)
     return [
         Part("Accuracy, %, by the statistics that test images are normalized with:", worth),
         Part(
@@ -134,42 +136,44 @@ def find_averages(scale: Scale) -> list[Part]:
             f"how far they are at step {middle} from the population's mean, in standard "
             "deviations. Slow and fast are a quarter of and four times the learning rate; the last "
             "column would be the distance of bn-32 if there were only noise.",
-            _by_alpha(scale, middle),
+            _by_alpha(protocol, middle),
         ),
         Part(
             "Distance of the running averages from the population's standard deviation, "
             "`log(stddev / sigma)`, early and at the end, and the alpha with the least:",
-            _as_it_settles(scale),
+            _as_it_settles(protocol),
         ),
         Part(
             "With the weights held still, the distance of the minibatches' mean statistics from "
             "the population's:",
-            _still(scale),
+            _still(protocol),
         ),
     ]
 
 
-def _as_good_from(scale, arm):
+def _as_good_from(protocol, arm):
     """Say from which size of the test minibatch on no difference to the running average is < 0."""
     smallest = None
-    for size in sorted(map(int, scale.places(arm, "accuracy_percent", "minibatch")), reverse=True):
+    for size in sorted(
+        map(int, protocol.places(arm, "accuracy_percent", "minibatch")), reverse=True
+    ):
         place = ("accuracy_percent", "minibatch", str(size))
-        if not _gap(scale, arm, place, (RUNNING,)).high >= 0:
+        if not _gap(protocol, arm, place, (RUNNING,)).high >= 0:
             break
         smallest = size
     return "-" if smallest is None else f"{smallest} and more"
 
 
-def _by_alpha(scale, middle):
+def _by_alpha(protocol, middle):
     """Accuracy and distance of the running averages of `bn-32`, by alpha."""
-    distances = {arm: by_number(scale, arm, "mean_distance", "alpha") for arm in RATES}
-    accuracies = by_number(scale, "bn-32", "accuracy_percent", "alpha")
-    noise = at_step(scale.values("bn-32", "minibatch_mean_noise"), middle).mean()
+    distances = {arm: by_number(protocol, arm, "mean_distance", "alpha") for arm in RATES}
+    accuracies = by_number(protocol, "bn-32", "accuracy_percent", "alpha")
+    noise = at_step(protocol.values("bn-32", "minibatch_mean_noise"), middle).mean()
     return pd.DataFrame(
         [
             {
                 "alpha": f"{alpha:g}",
-                "accuracy": show(mean_interval(at_step(accuracies[alpha], scale.total_steps))),
+                "accuracy": show(mean_interval(at_step(accuracies[alpha], protocol.total_steps))),
                 **{
                     f"distance, {arm}": show(mean_interval(at_step(of[alpha], middle)), 3)
                     for arm, of in distances.items()
@@ -181,28 +185,28 @@ def _by_alpha(scale, middle):
     )
 
 
-def _as_it_settles(scale):
+def _as_it_settles(protocol):
     """Distance of the standard deviation by alpha, at the first comparison and the last."""
-    first = int(scale.values("bn-32", "minibatch_mean_noise")["step"].min())
+    first = int(protocol.values("bn-32", "minibatch_mean_noise")["step"].min())
     columns = {}
     for arm in ("bn-32", "bn-4"):
-        measures = by_number(scale, arm, "stddev_distance", "alpha")
-        for step in (first, scale.total_steps):
+        measures = by_number(protocol, arm, "stddev_distance", "alpha")
+        for step in (first, protocol.total_steps):
             found = {a: mean_interval(at_step(rows, step)) for a, rows in measures.items()}
             nearest = min(found, key=lambda alpha: found[alpha].mean)
             columns[f"{arm}, step {step}"] = [*(show(e, 3) for e in found.values()), f"{nearest:g}"]
     return pd.DataFrame({"alpha": [*(f"{alpha:g}" for alpha in measures), "nearest"], **columns})
 
 
-def _still(scale):
+def _still(protocol):
     """Distance that no momentum removes, and how much of it is noise of the minibatches."""
     arms = ("bn-32", "bn-4")
-    noise = {arm: final(scale, arm, "minibatch_mean_noise") for arm in arms}
+    noise = {arm: final(protocol, arm, "minibatch_mean_noise") for arm in arms}
     minibatches = np.sqrt(NOISE_MINIBATCHES)
     rows = [
-        ("mean", {a: final(scale, a, "mean_distance_still") for a in arms}),
+        ("mean", {a: final(protocol, a, "mean_distance_still") for a in arms}),
         ("mean, if it were noise alone", {a: noise[a] / minibatches for a in arms}),
-        ("log standard deviation", {a: final(scale, a, "stddev_distance_still") for a in arms}),
+        ("log standard deviation", {a: final(protocol, a, "stddev_distance_still") for a in arms}),
     ]
     return pd.DataFrame(
         [
@@ -212,14 +216,14 @@ def _still(scale):
     )
 
 
-def find_minibatches(scale: Scale) -> list[Part]:
+def find_minibatches(protocol: Protocol) -> list[Part]:
     """State how much mates, structure and corruption change."""
     head, sizes = "test minibatch of", (2, 8, 32, 128, 512)
     return [
         Part(
             "How often the same image among other mates gets another prediction, %:",
             _by_arm(
-                scale,
+                protocol,
                 head,
                 [(f"{k} images", ("changes_percent", "minibatch", str(k)), 1) for k in sizes],
             ),
@@ -227,7 +231,7 @@ def find_minibatches(scale: Scale) -> list[Part]:
         Part(
             "How far its logits move, in standard deviations of an image's logits:",
             _by_arm(
-                scale,
+                protocol,
                 head,
                 [(f"{k} images", ("movement", "minibatch", str(k)), 2) for k in sizes],
             ),
@@ -235,7 +239,7 @@ def find_minibatches(scale: Scale) -> list[Part]:
         Part(
             "Accuracy, %, in test minibatches of 16 images of few classes:",
             _by_arm(
-                scale,
+                protocol,
                 "classes in the minibatch",
                 [
                     (f"{k}{name}", (measure, "classes", str(k)), 1)
@@ -247,32 +251,32 @@ def find_minibatches(scale: Scale) -> list[Part]:
         Part(
             "Corrupted test images: by how many points bn-32 is more accurate with the statistics "
             "of minibatches of 64 than with the running average, and whether they help:",
-            _by_corruption(scale),
+            _by_corruption(protocol),
         ),
     ]
 
 
-def _by_corruption(scale):
+def _by_corruption(protocol):
     """What minibatch statistics win, and whether the interval is on one side of 0."""
     rows = []
-    for name in corruptions(scale):
-        gap = _gap(scale, "bn-32", *((m, "images", name) for m in (MINIBATCH, RUNNING)))
+    for name in corruptions(protocol):
+        gap = _gap(protocol, "bn-32", *((m, "images", name) for m in (MINIBATCH, RUNNING)))
         verdict = "they help" if gap.low > 0 else "they harm" if gap.high < 0 else "not decided"
         rows.append({"images": name.replace("_", " "), "points": show(gap), "verdict": verdict})
     return pd.DataFrame(rows)
 
 
-def find_training(scale: Scale) -> list[Part]:
+def find_training(protocol: Protocol) -> list[Part]:
     """State what becomes of each way to train; a diverged run has the accuracy of chance."""
-    accuracies = {arm: finals(scale, arm) for arm in WAYS}
-    norms = {arm: growth(scale, total_norm(scale, arm)) for arm in WAYS}
+    accuracies = {arm: finals(protocol, arm) for arm in WAYS}
+    norms = {arm: growth(protocol, total_norm(protocol, arm)) for arm in WAYS}
     rows = []
     for arm in WAYS:
-        diverged = len(scale.diverged(arm))
+        diverged = len(protocol.diverged(arm))
         rows.append(
             {
                 "way": f"{arm} ({LETTERS[arm]})" if arm in LETTERS else arm,
-                "loss": show(mean_interval(final(scale, arm, "training_loss")), 2),
+                "loss": show(mean_interval(final(protocol, arm, "training_loss")), 2),
                 "accuracy, %": show(mean_interval(accuracies[arm])),
                 "accuracy - (d)": "-"
                 if arm == "bn-32"
@@ -286,7 +290,7 @@ def find_training(scale: Scale) -> list[Part]:
     verdict = "not decided"
     if difference.n > 1:
         verdict = "larger" if difference.low > 0 else "smaller" if difference.high < 0 else verdict
-    warm = round(WARM_UP * scale.total_steps)
+    warm = round(WARM_UP * protocol.total_steps)
     return [
         Part(
             "At the end of training: loss, accuracy with the running average, the same less that "
@@ -303,20 +307,20 @@ def find_training(scale: Scale) -> list[Part]:
             f"activations before normalization since step {warm}, their root mean square after "
             "normalization with the averages at the end, and the standard deviation of that over "
             "the evaluations of a run's second half:",
-            _activations(scale),
+            _activations(protocol),
         ),
     ]
 
 
-def _activations(scale):
+def _activations(protocol):
     """Range over layers of the growth before normalization, and of what is left after it."""
     rows = []
     for arm, letter in LETTERS.items():
-        before = scale.places(arm, "activation_rms", "layer").values()
-        after = scale.places(arm, "normalized_rms", "layer").values()
-        grown = [geometric_interval(growth(scale, rows)).mean for rows in before]
-        left = [at_step(rows, scale.total_steps).mean() for rows in after]
-        moved = [_fluctuation(rows, scale.total_steps / 2) for rows in after]
+        before = protocol.places(arm, "activation_rms", "layer").values()
+        after = protocol.places(arm, "normalized_rms", "layer").values()
+        grown = [geometric_interval(growth(protocol, rows)).mean for rows in before]
+        left = [at_step(rows, protocol.total_steps).mean() for rows in after]
+        moved = [_fluctuation(rows, protocol.total_steps / 2) for rows in after]
         rows.append(
             {
                 "way": f"{arm} ({letter})",

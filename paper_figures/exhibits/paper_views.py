@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from paper_figures.drawing import LINES
-from paper_figures.load import MINIBATCH, TRAINING, TRAINING_MODE, VALIDATION, Paper, Scale
+from paper_figures.load import MINIBATCH, TRAINING, TRAINING_MODE, VALIDATION, Paper, Protocol
 from paper_figures.words import count
 
 PAPER_STEPS = {1: 140_000, 2: 160_000, 3: 140_000}  # the length of each figure's axis
@@ -48,14 +48,14 @@ class View:
 
     Attributes:
         number: The paper's number of it.
-        scale: The protocol's runs.
+        protocol: The protocol's runs.
         paper: The paper's numbers.
         structure: Labels and images of each in a minibatch, for figure 3.
         own: Whether that is the structure of the protocol itself.
     """
 
     number: int
-    scale: Scale
+    protocol: Protocol
     paper: Paper
     structure: tuple[int, int] | None = None
     own: bool = True
@@ -78,12 +78,12 @@ class View:
     def arm(self, paper_arm: str) -> str | None:
         """Our arm that repeats one of the paper's."""
         fields = dict(zip(("labels", "images"), self.structure or (), strict=False))
-        return next(iter(self.scale.find(paper=paper_arm, **fields)), None)
+        return next(iter(self.protocol.find(paper=paper_arm, **fields)), None)
 
     def measured(self, curve: Curve) -> str | None:
         """Our arm of a curve, if there are values of it."""
         arm = self.arm(curve.arm)
-        return arm if arm and count(self.scale, arm, curve.measure) else None
+        return arm if arm and count(self.protocol, arm, curve.measure) else None
 
     @property
     def drawn(self) -> dict[Curve, str]:
@@ -95,39 +95,39 @@ class View:
     def controls(self) -> dict[str, str]:
         """Arms that are drawn and have a control with values -> that control."""
         arms = dict.fromkeys(self.drawn.values())
-        controls = {arm: self.scale.arms[arm]["control"] for arm in arms}
-        return {arm: c for arm, c in controls.items() if c and count(self.scale, c)}
+        controls = {arm: self.protocol.arms[arm]["control"] for arm in arms}
+        return {arm: c for arm, c in controls.items() if c and count(self.protocol, c)}
 
     @property
     def counts(self) -> list[int]:
         """Seeds of each curve."""
-        return [count(self.scale, arm, curve.measure) for curve, arm in self.drawn.items()]
+        return [count(self.protocol, arm, curve.measure) for curve, arm in self.drawn.items()]
 
 
-def views(scale: Scale, paper: Paper) -> Iterator[View]:
+def views(protocol: Protocol, paper: Paper) -> Iterator[View]:
     """Give the figures of a protocol, figure 3 for each structure that repeats the paper's arms."""
-    yield View(1, scale, paper)
-    yield View(2, scale, paper)
-    own = (scale.settings["labels_per_minibatch"], scale.settings["images_per_label"])
+    yield View(1, protocol, paper)
+    yield View(2, protocol, paper)
+    own = (protocol.settings["labels_per_minibatch"], protocol.settings["images_per_label"])
     sampled = {curve.arm for curve in CURVES[3]}
     structures = [
         (about["labels"], about["images"])
-        for about in scale.arms.values()
+        for about in protocol.arms.values()
         if about["paper"] in sampled
     ]
     for structure in dict.fromkeys([own, *structures]):
-        yield View(3, scale, paper, structure, structure == own)
+        yield View(3, protocol, paper, structure, structure == own)
 
 
 def difference_to_control(view: View, curve: Curve) -> pd.DataFrame:
-    """How far a curve is above that of its control, by seed and step, as of `Scale.values`."""
-    scale, arm = view.scale, view.arm(curve.arm)
+    """How far a curve is above that of its control, by seed and step, as of `Protocol.values`."""
+    protocol, arm = view.protocol, view.arm(curve.arm)
     control = view.controls.get(arm)
     measure = VALIDATION if curve.measure == MINIBATCH else curve.measure
-    values = scale.values(arm, curve.measure)
+    values = protocol.values(arm, curve.measure)
     if control is None:
         return values[:0]
-    theirs = scale.values(control, measure).set_index(["seed", "step"])["value"]
+    theirs = protocol.values(control, measure).set_index(["seed", "step"])["value"]
     of = pd.MultiIndex.from_frame(values[["seed", "step"]])
     gap = values["value"] - theirs.reindex(of).to_numpy()
     return values.assign(value=gap).dropna(subset="value")

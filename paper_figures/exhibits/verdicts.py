@@ -14,19 +14,21 @@ PLACE = 3
 def exhibits(results: Results) -> Iterator[Exhibit]:
     """Give the verdicts of every protocol that has the arms, and those of all in short."""
     speed = load_speed(results.folder)
-    by_name = {scale.name: scale for scale in results.scales}
+    by_name = {protocol.name: protocol for protocol in results.protocols}
     judged = {
-        scale.name: (
-            scale,
-            claims.judge(scale, results.paper, speed, by_name.get(claims.SHORTER.get(scale.name))),
+        protocol.name: (
+            protocol,
+            claims.judge(
+                protocol, results.paper, speed, by_name.get(claims.SHORTER.get(protocol.name))
+            ),
         )
-        for scale in results.scales
-        if claims.applies(scale)
+        for protocol in results.protocols
+        if claims.applies(protocol)
     }
     yield from headline.exhibit(judged)
-    for scale, table in judged.values():
-        section = Section.of(scale)
-        parts = claims.parts(table, scale)
+    for protocol, table in judged.values():
+        section = Section.of(protocol)
+        parts = claims.parts(table, protocol)
         counted = {heading: claims.count_verdicts(rows) for heading, rows in parts.items()}
         shown = [
             Part(f"**{heading}** {counted[heading]}".strip(), claims.show(rows))
@@ -36,7 +38,7 @@ def exhibits(results: Results) -> Iterator[Exhibit]:
         yield Exhibit(
             section,
             "claims",
-            f"The paper's claims, {scale.name}",
+            f"The paper's claims, {protocol.name}",
             finding=" ".join([*said, section.cost]),
             tables={"verdicts": (Part(section.cost), *shown, Part(claims.HOLM))},
             numbers={"claims": table},

@@ -8,7 +8,7 @@ from PIL import Image
 
 pytest.importorskip("tensorflow_datasets")
 
-from experiments.data import omniglot
+from experiments.data import omniglot_drawings
 from experiments.data.load import load, prepare
 from experiments.data.splits import MissingDataError
 
@@ -116,7 +116,7 @@ def test_the_set_of_tfds_is_another_and_goes_by_its_own_name(tmp_path):
 
 
 def test_ink_is_what_was_dark():
-    pixels = omniglot._ink(drawing(0, 1))
+    pixels = omniglot_drawings._ink(drawing(0, 1))
     assert pixels.dtype == np.uint8
     assert pixels[0, 0, 0] == 255
     assert pixels[50, 50, 0] == 0

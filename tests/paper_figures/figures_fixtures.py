@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from paper_figures import load
-from paper_figures.load import VALIDATION, Scale
+from paper_figures.load import VALIDATION, Protocol
 
 LABELS = {
     "bn-32": ("4.1", 1, "Batch Norm, 32"),
@@ -51,7 +51,7 @@ def fields_of(arm, known):
     }
 
 
-def rows_of(arm, seed, steps=(100, 400, 700, 1000), status="finished", scale="made-up"):
+def rows_of(arm, seed, steps=(100, 400, 700, 1000), status="finished", protocol="made-up"):
     """One run's rows: the accuracy climbs to the arm's top plus half a point a seed."""
     rows = []
     for step in steps:
@@ -63,28 +63,28 @@ def rows_of(arm, seed, steps=(100, 400, 700, 1000), status="finished", scale="ma
             values["training_accuracy_percent"] = accuracy
             values["minibatch_statistics_accuracy_percent"] = min(accuracy + 8, 100)
         for measure, value in values.items():
-            rows.append((f"{scale}-{arm}-s{seed}", arm, seed, status, step, TOTAL_STEPS, measure,
+            rows.append((f"{protocol}-{arm}-s{seed}", arm, seed, status, step, TOTAL_STEPS, measure,
                          "", "", value))  # fmt: skip
     return rows
 
 
 def write_results(
-    folder, arms=tuple(LABELS), seeds=(0, 1, 2), scale="made-up", rows=None, missing=()
+    folder, arms=tuple(LABELS), seeds=(0, 1, 2), protocol="made-up", rows=None, missing=()
 ):
-    """Write `<scale>.csv` and `<scale>.json`; `rows` replaces the rows of complete runs.
+    """Write `<protocol>.csv` and `<protocol>.json`; `rows` replaces the rows of complete runs.
 
     The runs of the ids in `missing` are left out of the CSV, and the manifest says so.
     """
     runs = [(arm, seed) for arm in arms for seed in seeds]
     if rows is None:
-        rows = [row for arm, seed in runs for row in rows_of(arm, seed, scale=scale)]
+        rows = [row for arm, seed in runs for row in rows_of(arm, seed, protocol=protocol)]
     rows = [row for row in rows if row[0] not in missing]
     folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows, columns=COLUMNS).to_csv(folder / f"{scale}.csv", index=False)
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(folder / f"{protocol}.csv", index=False)
     manifest = {
-        "scale": scale,
+        "scale": protocol,
         "title": "made up in miniature",
-        "notes": ["This scale is a demonstration.", "Its numbers are <made up> & mean nothing."],
+        "notes": ["This protocol is a demonstration.", "Its numbers are <made up> & mean nothing."],
         "protocol": {
             "total_steps": TOTAL_STEPS,
             "optimizer": "none",
@@ -98,19 +98,19 @@ def write_results(
         "seeds": list(seeds),
         "arms": [{**fields_of(arm, arms), "label": LABELS[arm][2]} for arm in arms],
         "studies": [],
-        "runs": [{"run": f"{scale}-{a}-s{seed}", "arm": a, "seed": seed} for a, seed in runs],
+        "runs": [{"run": f"{protocol}-{a}-s{seed}", "arm": a, "seed": seed} for a, seed in runs],
         "missing": list(missing),
         "environment": ["no machine at all"],
         "core_hours": 1.25,
     }
-    (folder / f"{scale}.json").write_text(json.dumps(manifest))
+    (folder / f"{protocol}.json").write_text(json.dumps(manifest))
     return folder
 
 
-def scale_of(
+def protocol_of(
     measured, missing=(), diverged=(), structures=("",), about=None, studies=(), **protocol
 ):
-    """A scale in memory.
+    """A protocol in memory.
 
     Args:
         measured: arm or (arm, measure[, where, at]) -> one item a seed: the value at every step,
@@ -166,4 +166,4 @@ def scale_of(
         },
     }
     runs = table[["run", "arm", "seed", "status"]].drop_duplicates().set_index("run")
-    return Scale(manifest, runs, table, 800)
+    return Protocol(manifest, runs, table, 800)

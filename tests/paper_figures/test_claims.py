@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from figures_fixtures import scale_of
+from figures_fixtures import protocol_of
 
 from paper_figures import claims
 from paper_figures.claims import numbers, stage, verdicts
@@ -22,7 +22,7 @@ LATE = {"workers": 400}
 
 
 def judged(measured, speed=None, part="end", paper=None, **named):
-    table = claims.judge(scale_of(measured, **named), paper, speed)
+    table = claims.judge(protocol_of(measured, **named), paper, speed)
     table = table[table["part"] == part]
     return table.set_index(table["claim"] + table["case"].map(lambda at: f" {at}" * bool(at)))
 
@@ -85,18 +85,18 @@ def test_an_arm_that_is_missing_leaves_the_claim_undecided():
     assert table.loc["C4", ["verdict", "difference"]].tolist() == ["reproduced", 10]
 
 
-def test_a_claim_whose_arms_a_scale_does_not_have_is_not_judged():
-    scale = scale_of(damaged([20] * 3))
+def test_a_claim_whose_arms_a_protocol_does_not_have_is_not_judged():
+    protocol = protocol_of(damaged([20] * 3))
     few = ("bn-32", "bn-noniid", "bn-shuffled", "bn-halves")
-    scale.manifest["arms"] = [arm for arm in scale.manifest["arms"] if arm["arm"] in few]
-    table = claims.judge(scale).query("verdict != ''")
+    protocol.manifest["arms"] = [arm for arm in protocol.manifest["arms"] if arm["arm"] in few]
+    table = claims.judge(protocol).query("verdict != ''")
     names = ["C5a", "C5b", "C6a", "C6b", "C7", "C8a", "C8b", "C8c", "E1", "E2"]
     assert table["claim"].tolist() == names
 
 
 def test_a_verdict_from_part_of_the_seeds_says_so():
     table = claims.judge(
-        scale_of({"brn-4": [9] * 5, "bn-4": [7] * 3}, missing=[("bn-4", 3), ("bn-4", 4)])
+        protocol_of({"brn-4": [9] * 5, "bn-4": [7] * 3}, missing=[("bn-4", 3), ("bn-4", 4)])
     )
     row = table[table["claim"] == "C3a"]
     assert row["verdict"].item() == "reproduced"
@@ -116,9 +116,9 @@ def test_a_diverged_run_counts_with_chance_level():
 
 def test_steps_saved_are_counted_to_the_first_evaluation_at_the_other_arms_end():
     climbing = [1, 2, 3, 4, 5, 6, 7, 8]
-    scale = scale_of({"bn-4": [5, 5, 9, 5], "brn-4": [climbing] * 4}, diverged=[("brn-4", 3)])
+    protocol = protocol_of({"bn-4": [5, 5, 9, 5], "brn-4": [climbing] * 4}, diverged=[("brn-4", 3)])
     # at step 500 of 800 twice; never; and a run that diverged
-    assert numbers.steps_saved(scale).tolist() == [300, 300, -100, -100]
+    assert numbers.steps_saved(protocol).tolist() == [300, 300, -100, -100]
     never = judged({"bn-4": [9, 9, 9], "brn-4": [climbing] * 3}).loc["C3b"]
     assert never[["difference", "verdict"]].tolist() == [-100, "not reproduced"]
     row = judged({"bn-4": [5, 5, 5], "brn-4": [climbing] * 3}).loc["C3b"]
@@ -127,10 +127,10 @@ def test_steps_saved_are_counted_to_the_first_evaluation_at_the_other_arms_end()
 
 def test_a_late_fall_is_from_the_third_quarter_to_the_end():
     falling = [9, 9, 9, 9, 6, 4, 2, 1]  # evaluations 5 and 6 of 8: mean 5
-    scale = scale_of(
+    protocol = protocol_of(
         {("bn-noniid", TRAINING): [falling] * 3, "bn-noniid": [1] * 3}, diverged=[("bn-noniid", 2)]
     )
-    assert numbers.late_fall(scale, "bn-noniid").tolist() == [4, 4, 0]
+    assert numbers.late_fall(protocol, "bn-noniid").tolist() == [4, 4, 0]
     row = judged({("bn-noniid", TRAINING): [falling] * 3}, **LATE).loc["C6b 16 x 2"]
     assert row[["difference", "verdict"]].tolist() == [4, "reproduced"]
 
@@ -215,15 +215,15 @@ def test_clipped_fractions_at_the_end_and_of_a_diverged_run():
     assert table.loc["C10b", "difference"] == pytest.approx(-0.15)
     assert table.loc["C10b", "verdict"] == "not reproduced"
     assert table.loc["C10a", "note"] == "clipped: 3.000 [3.000, 3.000] % of r"
-    scale = scale_of({r: [late] * 2}, diverged=[("brn-32", 1)])
-    assert numbers.clipped(scale, "brn-32", "r").tolist() == [3, 100]
+    protocol = protocol_of({r: [late] * 2}, diverged=[("brn-32", 1)])
+    assert numbers.clipped(protocol, "brn-32", "r").tolist() == [3, 100]
 
 
 def test_loss_spikes_are_counted_and_a_diverged_run_has_one_more_than_any():
     full, ramps = "brn-32-fast-full", "brn-32-fast"
     few, many = [0, 0, 0, 1, 0, 0, 0, 0], [1] * 8
     measured = {(full, numbers.SPIKES): [many, few, few], (ramps, numbers.SPIKES): [few] * 3}
-    counted = numbers.spikes(scale_of(measured, diverged=[(full, 1)]), (full, ramps))
+    counted = numbers.spikes(protocol_of(measured, diverged=[(full, 1)]), (full, ramps))
     assert counted[full].tolist() == [8, 9, 1]
     assert counted[ramps].tolist() == [1, 1, 1]
     measured[full, numbers.SPIKES] = [few] * 3
@@ -294,12 +294,14 @@ def test_without_a_benchmark_speed_is_not_judged():
     assert not (elsewhere["claim"] == "C12").any()  # a step on other images
 
 
-def test_claims_apply_to_scales_that_have_the_controls():
-    scale = scale_of({"bn-32": [1]})
-    assert claims.applies(scale)
-    scale.manifest["arms"] = [arm for arm in scale.manifest["arms"] if arm["arm"] != "bn-shuffled"]
-    assert not claims.applies(scale)
-    assert claims.applies(scale_of(deep(4, 3, 2, 1)))
+def test_claims_apply_to_protocols_that_have_the_controls():
+    protocol = protocol_of({"bn-32": [1]})
+    assert claims.applies(protocol)
+    protocol.manifest["arms"] = [
+        arm for arm in protocol.manifest["arms"] if arm["arm"] != "bn-shuffled"
+    ]
+    assert not claims.applies(protocol)
+    assert claims.applies(protocol_of(deep(4, 3, 2, 1)))
 
 
 def test_a_verdict_needs_three_seeds():
@@ -361,13 +363,13 @@ def test_a_longer_run_is_judged_at_its_last_evaluation_within_the_stage_and_show
 
 
 def test_a_run_that_diverges_after_the_stage_counts_as_measured_there():
-    scale = scale_of({"bn-32": [20, 20]}, diverged=[("bn-32", 1)], **LATE)
-    assert numbers.finals(scale, "bn-32").tolist() == [20, 0.5]  # chance: 100 / 200 classes
-    assert numbers.finals(stage.early(scale), "bn-32").tolist() == [20, 20]
-    sooner = scale_of({"bn-32": [20, 20]}, diverged=[("bn-32", 1)], workers=200)
+    protocol = protocol_of({"bn-32": [20, 20]}, diverged=[("bn-32", 1)], **LATE)
+    assert numbers.finals(protocol, "bn-32").tolist() == [20, 0.5]  # chance: 100 / 200 classes
+    assert numbers.finals(stage.early(protocol), "bn-32").tolist() == [20, 20]
+    sooner = protocol_of({"bn-32": [20, 20]}, diverged=[("bn-32", 1)], workers=200)
     assert stage.early(sooner).total_steps == 500
     assert numbers.finals(stage.early(sooner), "bn-32").tolist() == [20, 0.5]
-    assert stage.early(scale_of({"bn-32": [20]}, workers=2000)) is None
+    assert stage.early(protocol_of({"bn-32": [20]}, workers=2000)) is None
 
 
 def test_the_papers_values_are_those_after_as_many_epochs():
@@ -389,10 +391,12 @@ def test_a_value_between_two_points_of_the_paper_is_on_the_line_between_them():
         [("bn-32", VALIDATION, 0, 10.0), ("bn-32", VALIDATION, 8000, 30.0)],
         columns=["arm", "measure", "step", "accuracy_percent"],
     )
-    runs = stage.paper_runs(SimpleNamespace(curves=curves), scale_of({"bn-32": [1]}, **LATE))
+    runs = stage.paper_runs(SimpleNamespace(curves=curves), protocol_of({"bn-32": [1]}, **LATE))
     # 12.8 epochs are past the curve's end at 10
     assert len(runs.values("bn-32")) == 0
-    runs = stage.paper_runs(SimpleNamespace(curves=curves), scale_of({"bn-32": [1]}, workers=125))
+    runs = stage.paper_runs(
+        SimpleNamespace(curves=curves), protocol_of({"bn-32": [1]}, workers=125)
+    )
     # 4 and 8 epochs, 3,200 and 6,400 steps
     assert runs.values("bn-32")["value"].tolist() == pytest.approx([18, 26])
     assert runs.values("bn-shuffled")["value"].tolist() == pytest.approx([18, 26])
@@ -436,7 +440,7 @@ def test_checks_have_values_and_no_verdict():
 def test_holms_correction_takes_verdicts_that_one_test_of_many_may_have_by_chance():
     # 0.2, 0, 0: mean and standard error are 1/15, so t = 16 against -1, and with two degrees of
     # freedom p = (1 - 16 / sqrt(2 + 16^2)) / 2; of 23 judgements one such may be chance
-    few = claims.judge(scale_of({"bn-32": [31, 32, 33.1], "brn-32": [31.2, 32, 33.1]}))
+    few = claims.judge(protocol_of({"bn-32": [31, 32, 33.1], "brn-32": [31.2, 32, 33.1]}))
     row = few.set_index("claim").loc["C1"]
     assert row["p"] == pytest.approx((1 - 16 / 258**0.5) / 2)
     assert (few["verdict"] != "").sum() == 23
@@ -445,18 +449,18 @@ def test_holms_correction_takes_verdicts_that_one_test_of_many_may_have_by_chanc
 
 def test_what_came_after_the_runs_is_a_family_of_its_own():
     # E2: 1.0, 1.0, 1.3
-    scale = scale_of({**figure_3(8, 10, 11, 12, 18), "bn-halves": [11, 11, 11.3]})
+    protocol = protocol_of({**figure_3(8, 10, 11, 12, 18), "bn-halves": [11, 11, 11.3]})
     kept = {}
     for name in ("tiny_imagenet", "omniglot"):
-        scale.manifest["scale"], scale.manifest["missing"] = name, []
-        table = claims.judge(scale)
+        protocol.manifest["scale"], protocol.manifest["missing"] = name, []
+        table = claims.judge(protocol)
         kept[name] = table.set_index("claim").loc["E2", ["verdict", "holm", "note"]].tolist()
     assert kept["tiny_imagenet"] == ["reproduced", "reproduced", "post hoc"]
     assert kept["omniglot"] == ["reproduced", "not decided", ""]
 
 
 def test_damage_is_set_beside_that_of_fewer_steps():
-    long, short = (scale_of({"bn-shuffled": [30, 31, 32], "bn-noniid": ends})
+    long, short = (protocol_of({"bn-shuffled": [30, 31, 32], "bn-noniid": ends})
                    for ends in ([27, 28, 29], [29, 30, 31]))  # fmt: skip
     table = claims.judge(long, shorter=short).set_index("claim")
     assert table.loc["C5b", "note"] == (
@@ -466,7 +470,7 @@ def test_damage_is_set_beside_that_of_fewer_steps():
 
 
 def test_the_table_shown_and_counted():
-    table = claims.judge(scale_of({"bn-32": [30, 30, 30], "bn-4": [20, 20, 20]}))
+    table = claims.judge(protocol_of({"bn-32": [30, 30, 30], "bn-4": [20, 20, 20]}))
     shown = claims.show(table).set_index("claim")
     row = shown.loc["C2"]
     assert row["ours [95 % interval]"] == "10.00 [10.00, 10.00] points"
@@ -481,13 +485,13 @@ def test_the_table_shown_and_counted():
 
 
 def test_there_is_a_part_for_each_stage_and_it_says_what_is_post_hoc():
-    scale = scale_of({"bn-32": [30] * 3})
-    parts = claims.parts(claims.judge(scale), scale)
+    protocol = protocol_of({"bn-32": [30] * 3})
+    parts = claims.parts(claims.judge(protocol), protocol)
     assert {heading: len(rows[rows["verdict"] != ""]) for heading, rows in parts.items()} == {
         "At the end, after 2 epochs.": 18,
         "At the paper's stage: its first 36 epochs, here after 2.": 5,
         "Does the experiment do what it is meant to? After 2 epochs, without a verdict.": 0,
     }
-    scale.manifest["scale"] = "tiny_imagenet"
-    headings = " ".join(claims.parts(claims.judge(scale), scale))
+    protocol.manifest["scale"] = "tiny_imagenet"
+    headings = " ".join(claims.parts(claims.judge(protocol), protocol))
     assert "Post hoc: these criteria were written after these runs." in headings

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from figures_fixtures import rows_of, scale_of, write_results
+from figures_fixtures import protocol_of, rows_of, write_results
 
 import files
 from paper_figures import exhibit
@@ -201,7 +201,7 @@ def test_arms_of_one_figure_draw_that_figure_and_say_why_not_the_others(tmp_path
 
 
 def test_one_message_names_what_is_wrong_with_every_protocol(tmp_path, capsys):
-    write_results(tmp_path, scale="good")
+    write_results(tmp_path, protocol="good")
     assert run(tmp_path, tmp_path / "output", "--protocol", "bad", "good", "worse") == 1
     error = capsys.readouterr().err
     assert error.startswith("paper_figures: ")
@@ -232,7 +232,7 @@ def test_an_interrupted_write_leaves_the_former_file(drawn, tmp_path, monkeypatc
 
 
 def test_a_damaged_run_is_named_beside_the_missing_ones():
-    scale = scale_of({"bn-32": [1, 2, 3]}, missing=[("brn-32", 0)])
-    assert "cannot be read" not in Section.of(scale).missing
-    scale.manifest["damaged"] = ["made-up-brn-32-s0"]
-    assert Section.of(scale).missing.endswith("cannot be read: made-up-brn-32-s0.")
+    protocol = protocol_of({"bn-32": [1, 2, 3]}, missing=[("brn-32", 0)])
+    assert "cannot be read" not in Section.of(protocol).missing
+    protocol.manifest["damaged"] = ["made-up-brn-32-s0"]
+    assert Section.of(protocol).missing.endswith("cannot be read: made-up-brn-32-s0.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from figures_fixtures import scale_of
+from figures_fixtures import protocol_of
 
 from paper_figures import claims
 from paper_figures.exhibits import headline
@@ -15,8 +15,8 @@ RESULTS = Path(__file__).parents[2] / "results"
 
 
 def rows_of(name, measured, paper=None, **named):
-    scale = scale_of(measured, **named)
-    judged = {name: (scale, claims.judge(scale, paper))}
+    protocol = protocol_of(measured, **named)
+    judged = {name: (protocol, claims.judge(protocol, paper))}
     found = list(headline.exhibit(judged))
     return found[0].tables["claims"][0].table.set_index("claim") if found else None
 

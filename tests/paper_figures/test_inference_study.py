@@ -10,7 +10,7 @@ from figures_fixtures import fields_of
 from experiments.studies import inference as measurements
 from paper_figures.exhibits import inference as study
 from paper_figures.exhibits import inference_findings as findings
-from paper_figures.load import VALIDATION, Results, Scale, load_scale
+from paper_figures.load import VALIDATION, Protocol, Results, load_protocol
 
 pytestmark = pytest.mark.any_backend
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def made(rows, total_steps=10):
-    """A scale of the measurements `arm, seed, step, measure[, where, at], value`, all finished."""
+    """A protocol of measurements `arm, seed, step, measure[, where, at], value`, all finished."""
     rows = [row if len(row) == 7 else (*row[:4], "", "", row[4]) for row in rows]
     columns = ["arm", "seed", "step", "measure", "where", "at", "value"]
     table = pd.DataFrame(rows, columns=columns)
@@ -39,41 +39,41 @@ def made(rows, total_steps=10):
         "runs": [],
         "missing": [],
     }
-    return Scale(manifest, runs, table, total_steps)
+    return Protocol(manifest, runs, table, total_steps)
 
 
 def test_total_norm_is_over_layers_and_growth_since_the_warm_up():
-    scale = made(
+    protocol = made(
         [
             ("a", 0, step, "weight_norm", "layer", layer, factor * norm)
             for step, factor in ((1, 1.0), (10, 2.0))
             for layer, norm in (("1", 3.0), ("2", 4.0))
         ]
     )
-    norm = findings.total_norm(scale, "a")
+    norm = findings.total_norm(protocol, "a")
     assert norm["value"].tolist() == [5.0, 10.0]
-    assert findings.growth(scale, norm).to_dict() == {0: 2.0}
+    assert findings.growth(protocol, norm).to_dict() == {0: 2.0}
 
 
 def test_places_are_in_the_order_of_their_numbers():
     rows = [("a", 0, 10, "accuracy_percent", "minibatch", n, 50.0) for n in ("16", "2", "512")]
-    scale = made([*rows, ("a", 0, 10, "accuracy_percent", "alpha", "0.1", 50.0)])
-    assert list(findings.by_number(scale, "a", "accuracy_percent", "minibatch")) == [2, 16, 512]
+    protocol = made([*rows, ("a", 0, 10, "accuracy_percent", "alpha", "0.1", 50.0)])
+    assert list(findings.by_number(protocol, "a", "accuracy_percent", "minibatch")) == [2, 16, 512]
 
 
 def test_final_values_and_noise():
-    scale = made([("a", 0, 5, "m", 1.0), ("a", 0, 10, "m", 2.0), ("a", 1, 5, "m", 3.0)])
-    assert findings.final(scale, "a", "m").to_dict() == {0: 2.0}
-    assert findings.at_step(scale.values("a", "m"), 5).to_dict() == {0: 1.0, 1: 3.0}
+    protocol = made([("a", 0, 5, "m", 1.0), ("a", 0, 10, "m", 2.0), ("a", 1, 5, "m", 3.0)])
+    assert findings.final(protocol, "a", "m").to_dict() == {0: 2.0}
+    assert findings.at_step(protocol.values("a", "m"), 5).to_dict() == {0: 1.0, 1: 3.0}
     assert findings.noise_factor(1.0) == 1.0
     assert findings.noise_factor(0.4) == pytest.approx(0.5)
 
 
 def test_rates_are_told_by_the_setting():
-    scale = made([(arm, 0, 1, "m", 1.0) for arm in ("a", "b", "c")])
-    scale.arms["b"]["changes"]["learning_rate"] = 0.025
-    scale.arms["c"]["changes"]["learning_rate"] = 0.4
-    assert [findings.rate_of(scale, arm).split()[0] for arm in "abc"] == ["the", "a", "four"]
+    protocol = made([(arm, 0, 1, "m", 1.0) for arm in ("a", "b", "c")])
+    protocol.arms["b"]["changes"]["learning_rate"] = 0.025
+    protocol.arms["c"]["changes"]["learning_rate"] = 0.4
+    assert [findings.rate_of(protocol, arm).split()[0] for arm in "abc"] == ["the", "a", "four"]
 
 
 def test_a_diverged_run_counts_with_the_accuracy_of_chance():
@@ -92,10 +92,10 @@ def test_a_diverged_run_counts_with_the_accuracy_of_chance():
             (("normalized_rms", "layer", "2"), 1.0),
         )
     ]
-    scale = made([row for row in rows if row[:3] != ("constants-32", 1, 10)])
-    lost = (scale.runs["arm"] == "constants-32") & (scale.runs["seed"] == 1)
-    scale.runs.loc[lost, "status"] = "diverged"
-    ways, _, layers = findings.find_training(scale)
+    protocol = made([row for row in rows if row[:3] != ("constants-32", 1, 10)])
+    lost = (protocol.runs["arm"] == "constants-32") & (protocol.runs["seed"] == 1)
+    protocol.runs.loc[lost, "status"] = "diverged"
+    ways, _, layers = findings.find_training(protocol)
     table = ways.table.set_index("way")
     assert table.loc["constants-32 (a)", "accuracy, %"].startswith("30.5 ")  # of 60 and 1
     assert table["diverged runs"].tolist() == ["1", "0", "0", "0", "0", "0"]
@@ -113,7 +113,7 @@ def test_fluctuation_is_that_of_a_run_after_a_step():
 
 
 def test_distances_by_alpha_name_the_nearest_and_the_still_ones_their_noise():
-    scale = made(
+    protocol = made(
         [
             (arm, seed, step, *measure, value)
             for arm in ("bn-32", "bn-4")
@@ -128,11 +128,11 @@ def test_distances_by_alpha_name_the_nearest_and_the_still_ones_their_noise():
             )
         ]
     )
-    table = findings._as_it_settles(scale).set_index("alpha")
+    table = findings._as_it_settles(protocol).set_index("alpha")
     assert table.columns.tolist()[:2] == ["bn-32, step 5", "bn-32, step 10"]
     assert table["bn-32, step 10"].tolist()[:2] == ["0.200 [0.200, 0.200]", "0.300 [0.300, 0.300]"]
     assert table.loc["nearest"].tolist() == ["0.3", "0.03", "0.3", "0.03"]
-    still = findings._still(scale)["bn-4"].tolist()
+    still = findings._still(protocol)["bn-4"].tolist()
     assert [value.split()[0] for value in still] == ["0.125", "1.000", "0.250"]
 
 
@@ -148,7 +148,7 @@ def test_a_question_without_its_arms_is_left_out_with_the_reason():
 @pytest.mark.parametrize("name", ["test_time", "test_time_tiny_imagenet"])
 def test_the_page_shows_every_figure_and_finding_of_both_protocols(collected, name):
     page = (ROOT / "docs" / "test-time-statistics.md").read_text(encoding="utf-8")
-    results = Results(Path("nowhere"), [load_scale(collected, name)], None)
+    results = Results(Path("nowhere"), [load_protocol(collected, name)], None)
     for number, shown in enumerate(study.exhibits(results), start=1):
         (asked,) = shown.tables[f"question_{number}"]
         heading, answer = asked.words.split("\n\n")
@@ -162,7 +162,7 @@ def test_the_page_shows_every_figure_and_finding_of_both_protocols(collected, na
 
 
 def test_the_legend_of_the_averages_covers_no_curve(collected):
-    axes = study.QUESTIONS[1].draw(load_scale(collected, "test_time")).axes[1]
+    axes = study.QUESTIONS[1].draw(load_protocol(collected, "test_time")).axes[1]
     axes.figure.draw_without_rendering()
     box = axes.get_legend().get_window_extent()
     points = np.concatenate([axes.transData.transform(line.get_xydata()) for line in axes.lines])
@@ -171,8 +171,8 @@ def test_the_legend_of_the_averages_covers_no_curve(collected):
 
 @pytest.mark.parametrize("number", study.QUESTIONS)
 def test_figures_draw_what_was_measured(collected, number):
-    scale = load_scale(collected, "test_time")
-    figure = study.QUESTIONS[number].draw(scale)
+    protocol = load_protocol(collected, "test_time")
+    figure = study.QUESTIONS[number].draw(protocol)
     assert all(axes.get_xlabel() and axes.get_title() for axes in figure.axes)
     assert "n = 5 seeds" in figure.get_suptitle()
     last = figure.axes[0].lines[-1 if number == 2 else 0]
@@ -181,4 +181,4 @@ def test_figures_draw_what_was_measured(collected, number):
         2: ("bn-4", "changes_percent", "minibatch", "512"),
         3: ("constants-32", "training_loss"),
     }[number]
-    assert last.get_ydata()[-1] == pytest.approx(findings.final(scale, arm, *place).mean())
+    assert last.get_ydata()[-1] == pytest.approx(findings.final(protocol, arm, *place).mean())

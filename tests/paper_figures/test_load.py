@@ -13,9 +13,9 @@ from paper_figures.load import (
     VALIDATION,
     ResultsError,
     describe_runs,
-    find_scales,
+    find_protocols,
     load_paper,
-    load_scale,
+    load_protocol,
 )
 
 pytestmark = pytest.mark.any_backend
@@ -26,44 +26,44 @@ def change_csv(folder, change):
     change(pd.read_csv(path)).to_csv(path, index=False)
 
 
-def test_a_scale_is_read_as_it_was_written(tmp_path):
-    scale = load_scale(write_results(tmp_path), "made-up")
-    assert (scale.name, scale.total_steps) == ("made-up", 1000)
-    assert list(scale.labels) == list(LABELS)
-    assert scale.labels["brn-4"] == "Batch Renorm, 4"
-    assert len(scale.runs) == 21
-    values = scale.values("bn-4")
+def test_a_protocol_is_read_as_it_was_written(tmp_path):
+    protocol = load_protocol(write_results(tmp_path), "made-up")
+    assert (protocol.name, protocol.total_steps) == ("made-up", 1000)
+    assert list(protocol.labels) == list(LABELS)
+    assert protocol.labels["brn-4"] == "Batch Renorm, 4"
+    assert len(protocol.runs) == 21
+    values = protocol.values("bn-4")
     assert values["step"].tolist() == [100, 400, 700, 1000] * 3
     assert values["seed"].unique().tolist() == [0, 1, 2]
-    assert scale.values("bn-4", TRAINING).empty
-    assert len(scale.values("bn-noniid", MINIBATCH)) == 12
+    assert protocol.values("bn-4", TRAINING).empty
+    assert len(protocol.values("bn-noniid", MINIBATCH)) == 12
 
 
 def test_a_run_that_diverged_before_any_measurement_is_not_missing(tmp_path):
     rows = rows_of("bn-4", 0)
     rows += [(*row[:-1], float("nan")) for row in rows_of("bn-4", 1, (100,), "diverged")]
-    scale = load_scale(write_results(tmp_path, ["bn-4"], (0, 1), rows=rows), "made-up")
-    assert scale.diverged("bn-4") == [1]
-    assert scale.values("bn-4")["seed"].unique().tolist() == [0]
+    protocol = load_protocol(write_results(tmp_path, ["bn-4"], (0, 1), rows=rows), "made-up")
+    assert protocol.diverged("bn-4") == [1]
+    assert protocol.values("bn-4")["seed"].unique().tolist() == [0]
 
 
-def test_find_scales_wants_both_files(tmp_path):
-    write_results(tmp_path, scale="b")
-    write_results(tmp_path, scale="a")
-    write_results(tmp_path, scale="half")
+def test_find_protocols_wants_both_files(tmp_path):
+    write_results(tmp_path, protocol="b")
+    write_results(tmp_path, protocol="a")
+    write_results(tmp_path, protocol="half")
     (tmp_path / "half.csv").unlink()
-    assert find_scales(tmp_path) == ["a", "b"]
+    assert find_protocols(tmp_path) == ["a", "b"]
 
 
 def test_no_results_names_the_commands_that_make_them(tmp_path):
     with pytest.raises(ResultsError, match=r"run --protocol digits.*experiments collect") as error:
-        find_scales(tmp_path)
+        find_protocols(tmp_path)
     assert str(tmp_path) in str(error.value)
 
 
-def test_an_uncollected_scale_names_its_commands(tmp_path):
+def test_an_uncollected_protocol_names_its_commands(tmp_path):
     with pytest.raises(ResultsError, match=r"cifar\.json.*run --protocol cifar"):
-        load_scale(write_results(tmp_path), "cifar")
+        load_protocol(write_results(tmp_path), "cifar")
 
 
 def test_every_missing_run_is_named(tmp_path):
@@ -71,18 +71,18 @@ def test_every_missing_run_is_named(tmp_path):
     lost = ["made-up-bn-4-s1", "made-up-brn-noniid-s2"]
     change_csv(tmp_path, lambda rows: rows[~rows["run"].isin(lost)])
     with pytest.raises(ResultsError, match=f"lacks 2 of the 21 .* Missing: {', '.join(lost)}"):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
 
 
 def test_a_run_that_the_manifest_calls_missing_may_be_missing_and_no_other(tmp_path):
     lost = ["made-up-bn-4-s1", "made-up-bn-4-s2", "made-up-brn-noniid-s2"]
-    scale = load_scale(write_results(tmp_path, missing=lost), "made-up")
-    assert len(scale.runs) == 18
-    assert scale.missing == {"bn-4": [1, 2], "brn-noniid": [2]}
-    assert describe_runs(scale.missing) == "bn-4 seeds 1, 2; brn-noniid seed 2"
+    protocol = load_protocol(write_results(tmp_path, missing=lost), "made-up")
+    assert len(protocol.runs) == 18
+    assert protocol.missing == {"bn-4": [1, 2], "brn-noniid": [2]}
+    assert describe_runs(protocol.missing) == "bn-4 seeds 1, 2; brn-noniid seed 2"
     change_csv(tmp_path, lambda rows: rows[rows["run"] != "made-up-bn-32-s0"])
     with pytest.raises(ResultsError, match=r"lacks 1 of the 21 .* Missing: made-up-bn-32-s0\."):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
 
 
 def test_a_run_called_missing_that_is_there_is_refused(tmp_path):
@@ -91,28 +91,28 @@ def test_a_run_called_missing_that_is_there_is_refused(tmp_path):
     write_results(tmp_path / "all")
     (tmp_path / "all" / "made-up.csv").rename(tmp_path / "made-up.csv")
     with pytest.raises(ResultsError, match=r"calls missing\. Received: run=made-up-bn-4-s1"):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
 
 
-def test_a_scale_without_any_run_is_refused(tmp_path):
+def test_a_protocol_without_any_run_is_refused(tmp_path):
     write_results(tmp_path, ["bn-4"], (0, 1), missing=["made-up-bn-4-s0", "made-up-bn-4-s1"])
     with pytest.raises(ResultsError, match="lacks 2 of the 2"):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
 
 
 def test_structures_studies_and_seeds(tmp_path):
-    scale = load_scale(write_results(tmp_path, missing=["made-up-bn-4-s2"]), "made-up")
-    assert scale.structures == {"": "16 x 2"}
+    protocol = load_protocol(write_results(tmp_path, missing=["made-up-bn-4-s2"]), "made-up")
+    assert protocol.structures == {"": "16 x 2"}
     names = ["bn-halves-4x8", "bn-noniid-8x4"]
-    scale.manifest["arms"] += [fields_of(name, names) for name in names]
-    assert scale.structures == {"": "16 x 2", "-4x8": "4 x 8"}
-    assert scale.study("paper") is None
-    scale.manifest["studies"] = [{"name": "paper", "arms": ["bn-4"], "seeds": [0, 2]}]
-    assert scale.study("paper")["arms"] == ["bn-4"]
-    fewer = scale.with_seeds([0, 2])
+    protocol.manifest["arms"] += [fields_of(name, names) for name in names]
+    assert protocol.structures == {"": "16 x 2", "-4x8": "4 x 8"}
+    assert protocol.study("paper") is None
+    protocol.manifest["studies"] = [{"name": "paper", "arms": ["bn-4"], "seeds": [0, 2]}]
+    assert protocol.study("paper")["arms"] == ["bn-4"]
+    fewer = protocol.with_seeds([0, 2])
     assert fewer.values("bn-32")["seed"].unique().tolist() == [0, 2]
     assert fewer.missing == {"bn-4": [2]}
-    assert scale.with_seeds([0, 1]).missing == {}
+    assert protocol.with_seeds([0, 1]).missing == {}
     assert len(fewer.runs) == 13
 
 
@@ -120,23 +120,23 @@ def test_an_unknown_column_is_refused(tmp_path):
     write_results(tmp_path)
     change_csv(tmp_path, lambda rows: rows.rename(columns={"value": "accuracy"}))
     with pytest.raises(ResultsError, match=r"Received: columns=.*,measure,where,at,accuracy"):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
 
 
-def test_another_scales_manifest_is_refused(tmp_path):
-    write_results(tmp_path, scale="digits")
+def test_another_protocols_manifest_is_refused(tmp_path):
+    write_results(tmp_path, protocol="digits")
     for kind in ("csv", "json"):
         (tmp_path / f"digits.{kind}").rename(tmp_path / f"cifar.{kind}")
-    with pytest.raises(ResultsError, match=r"the scale 'cifar'\. Received: scale='digits'"):
-        load_scale(tmp_path, "cifar")
+    with pytest.raises(ResultsError, match=r"the protocol 'cifar'\. Received: scale='digits'"):
+        load_protocol(tmp_path, "cifar")
 
 
 def test_runs_that_the_manifest_does_not_expect_are_refused(tmp_path):
     write_results(tmp_path)
-    write_results(tmp_path / "other", ["bn-4"], scale="digits")
+    write_results(tmp_path / "other", ["bn-4"], protocol="digits")
     (tmp_path / "other" / "digits.csv").replace(tmp_path / "made-up.csv")
     with pytest.raises(ResultsError, match="Received: run=digits-bn-4-s0, digits-bn-4-s1"):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
 
 
 @pytest.mark.parametrize(
@@ -160,23 +160,23 @@ def test_a_row_that_breaks_the_format_is_refused(tmp_path, column, value, receiv
 
     change_csv(tmp_path, spoil)  # row 3 is a validation accuracy at step 400
     with pytest.raises(ResultsError, match=f"Received: {received}"):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
 
 
 def test_a_run_without_validation_accuracy_is_refused_and_other_measures_are_welcome(tmp_path):
     rows = [(*row[:6], "training_loss_max", "", "", 0.5) for row in rows_of("bn-4", 0)[::2]]
     write_results(tmp_path, ["bn-4"], (0,), rows=rows + rows_of("bn-4", 0))
-    assert len(load_scale(tmp_path, "made-up").values("bn-4", "training_loss_max")) == 4
+    assert len(load_protocol(tmp_path, "made-up").values("bn-4", "training_loss_max")) == 4
     write_results(tmp_path, ["bn-4"], (0,), rows=rows)
     with pytest.raises(ResultsError, match=r"validation_accuracy_percent. Received: run=made-up-"):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
 
 
 def test_values_that_are_no_numbers_are_refused(tmp_path):
     rows = [(*row[:-1], "much") for row in rows_of("bn-4", 0)]
     write_results(tmp_path, ["bn-4"], rows=rows)
     with pytest.raises(ResultsError, match=r"not a readable CSV file.*'much'"):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
 
 
 @pytest.mark.parametrize("key", ["notes", "core_hours"])
@@ -187,16 +187,16 @@ def test_a_manifest_without_a_key_is_refused(tmp_path, key):
     del manifest[key]
     path.write_text(json.dumps(manifest))
     with pytest.raises(ResultsError, match=f"Received: no {key}"):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
 
 
 def test_a_manifest_that_expects_nothing_or_is_no_json_is_refused(tmp_path):
     write_results(tmp_path, arms=())
     with pytest.raises(ResultsError, match=r"Received: runs=\[\]"):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
     (tmp_path / "made-up.json").write_text("{")
     with pytest.raises(ResultsError, match="is not JSON"):
-        load_scale(tmp_path, "made-up")
+        load_protocol(tmp_path, "made-up")
 
 
 def test_the_papers_table_agrees_with_the_maxima_of_its_curves(tmp_path):
@@ -236,18 +236,20 @@ def test_a_measure_of_several_places_is_read_by_place(tmp_path):
     rows = rows_of("bn-4", 0)
     for step, at, value in ((100, "10", 1.0), (100, "9", 2.0), (400, "9", 3.0)):
         rows.append((*rows[0][:4], step, rows[0][5], "norm", "layer", at, value))
-    scale = load_scale(write_results(tmp_path, ["bn-4"], (0,), rows=rows), "made-up")
-    assert scale.values("bn-4", "norm").empty
-    assert scale.values("bn-4", "norm", "layer", "9")["value"].tolist() == [2, 3]
-    assert list(scale.places("bn-4", "norm", "layer")) == ["10", "9"]
+    protocol = load_protocol(write_results(tmp_path, ["bn-4"], (0,), rows=rows), "made-up")
+    assert protocol.values("bn-4", "norm").empty
+    assert protocol.values("bn-4", "norm", "layer", "9")["value"].tolist() == [2, 3]
+    assert list(protocol.places("bn-4", "norm", "layer")) == ["10", "9"]
 
 
 def test_arms_are_found_by_what_the_manifest_says_of_them(tmp_path):
-    scale = load_scale(write_results(tmp_path), "made-up")
-    assert scale.find(sampling="adjacent", normalization="brn") == ["brn-noniid"]
-    assert scale.find(paper="bn-halves", labels=4) == []
-    scale.manifest["arms"][0]["changes"] = {"image_size": 8}
-    settings = [scale.setting("bn-32", name) for name in ("group", "image_size", "optimizer", "x")]
+    protocol = load_protocol(write_results(tmp_path), "made-up")
+    assert protocol.find(sampling="adjacent", normalization="brn") == ["brn-noniid"]
+    assert protocol.find(paper="bn-halves", labels=4) == []
+    protocol.manifest["arms"][0]["changes"] = {"image_size": 8}
+    settings = [
+        protocol.setting("bn-32", name) for name in ("group", "image_size", "optimizer", "x")
+    ]
     assert settings == [32, 8, "none", None]
-    assert scale.chance == 1
-    assert scale.epochs() == 1000 * 8 * 32 / 20_000
+    assert protocol.chance == 1
+    assert protocol.epochs() == 1000 * 8 * 32 / 20_000

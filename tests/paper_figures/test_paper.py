@@ -6,11 +6,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from figures_fixtures import LABELS, rows_of, scale_of, write_results
+from figures_fixtures import LABELS, protocol_of, rows_of, write_results
 
 from paper_figures.exhibits import comparison, paper
 from paper_figures.exhibits.paper import CURVES, View
-from paper_figures.load import MINIBATCH, TRAINING, TRAINING_MODE, Results, load_paper, load_scale
+from paper_figures.load import (
+    MINIBATCH,
+    TRAINING,
+    TRAINING_MODE,
+    Results,
+    load_paper,
+    load_protocol,
+)
 
 pytestmark = pytest.mark.any_backend
 
@@ -25,14 +32,14 @@ def view(reported, tmp_path):
     """From a figure's number and what `write_results` takes, to the figure."""
 
     def make(number, *arguments, **named):
-        scale = load_scale(write_results(tmp_path, *arguments, **named), "made-up")
-        return View(number, scale, reported, (16, 2) if number == 3 else None)
+        protocol = load_protocol(write_results(tmp_path, *arguments, **named), "made-up")
+        return View(number, protocol, reported, (16, 2) if number == 3 else None)
 
     return make
 
 
-def shown_table(scale, reported):
-    return comparison.show_comparison(comparison.comparison(scale, reported)).set_index("row")
+def shown_table(protocol, reported):
+    return comparison.show_comparison(comparison.comparison(protocol, reported)).set_index("row")
 
 
 def test_a_figure_whose_runs_are_all_missing_is_left_out(view):
@@ -60,7 +67,7 @@ def two_structures():
     measured["bn-noniid-4x8", TRAINING_MODE] = [[12] * 7 + [15]] * 3
     measured["bn-shuffled-4x8"] = [29, 29, 26]
     measured["bn-shuffled-4x8", TRAINING_MODE] = [30] * 3
-    return scale_of(measured)
+    return protocol_of(measured)
 
 
 def test_figure_3_comes_for_every_structure_with_differences_where_there_is_a_control(reported):
@@ -103,9 +110,9 @@ def test_the_table_has_each_row_once_a_structure_and_the_papers_value_beside_it(
 
 def test_a_protocol_without_the_papers_arms_has_neither_figures_nor_table(reported):
     deep = [f"bn-{kind}-depth{depth}" for kind in ("noniid", "shuffled") for depth in (4, 8)]
-    scale = scale_of({arm: [1] for arm in deep})
-    scale.manifest["arms"] = [arm for arm in scale.manifest["arms"] if arm["arm"] in deep]
-    results = Results(Path("nowhere"), [scale], reported)
+    protocol = protocol_of({arm: [1] for arm in deep})
+    protocol.manifest["arms"] = [arm for arm in protocol.manifest["arms"] if arm["arm"] in deep]
+    results = Results(Path("nowhere"), [protocol], reported)
     assert list(paper.exhibits(results)) == list(comparison.exhibits(results)) == []
 
 
@@ -114,7 +121,7 @@ def test_a_single_seed_has_no_interval_and_says_so(view, reported):
     assert "n = 1, a single seed: no interval." in paper.caption(figure)
     assert "brn-32 ends 0.5 points above bn-32 (n = 1, so no interval;" in paper.finding(figure)
     assert len(paper.draw(figure).axes[0].collections) == 0
-    shown = shown_table(figure.scale, reported)
+    shown = shown_table(figure.protocol, reported)
     assert shown.loc["bn-4"].tolist() == ["74.2 at 210k", "73.7", "89.4", "89.4", "1"]
 
 
@@ -125,9 +132,9 @@ def test_a_diverged_run_is_counted_and_shown_up_to_its_end(view, reported):
     figure = view(2, ["bn-4", "brn-4"], (0, 1), rows=rows)
     assert "Diverged: brn-4 seed 1;" in paper.caption(figure)
     assert "1 of brn-4's runs diverged" in paper.finding(figure)
-    table = comparison.comparison(figure.scale, reported).set_index("row")
-    before = figure.scale.values("brn-4").query("seed == 1")["value"].iloc[-1]  # at step 400
-    last = figure.scale.values("brn-4").query("seed == 0")["value"].iloc[-1]
+    table = comparison.comparison(figure.protocol, reported).set_index("row")
+    before = figure.protocol.values("brn-4").query("seed == 1")["value"].iloc[-1]  # at step 400
+    last = figure.protocol.values("brn-4").query("seed == 0")["value"].iloc[-1]
     assert table.loc["brn-4", "ours_final"] == pytest.approx((before + last) / 2)
     assert table.loc["brn-4", ["n", "diverged"]].tolist() == [2, 1]
     assert comparison.show_comparison(table.reset_index())["n"][3] == "2 (1 diverged)"
@@ -202,14 +209,14 @@ def test_one_colour_a_normalization_and_one_line_style_a_curve(view):
         ours, theirs = paper.draw(figure, stacked=True).axes
         for arm, line, other in zip(figure.drawn.values(), ours.lines, theirs.lines, strict=False):
             assert line.get_color() == other.get_color()
-            colours[figure.scale.arms[arm]["normalization"]].add(line.get_color())
+            colours[figure.protocol.arms[arm]["normalization"]].add(line.get_color())
     assert {name: len(found) for name, found in colours.items()} == {"bn": 1, "brn": 1}
     assert len({(curve.arm, str(curve.line)) for curve in CURVES[3]}) == 6
 
 
 def test_the_table_joins_every_row_of_the_paper(view, reported):
-    scale = view(1).scale
-    table = comparison.comparison(scale, reported).set_index("row")
+    protocol = view(1).protocol
+    table = comparison.comparison(protocol, reported).set_index("row")
     assert table.index.tolist() == reported.table["row"].tolist()
     assert table.loc["bn-noniid", "paper_final_percent"] == 55.21
     # the seeds' curves are half a point apart, so s / sqrt(n) is 0.5 (1 - e^-5) / sqrt(3)
@@ -219,7 +226,7 @@ def test_the_table_joins_every_row_of_the_paper(view, reported):
     assert brn_4["ours_final_high"] - brn_4["ours_final"] == pytest.approx(half, abs=0.001)
     assert brn_4["ours_maximum"] == brn_4["ours_final"]
     assert table.loc["bn-noniid", "ours_maximum"] > table.loc["bn-noniid", "ours_final"]
-    shown = shown_table(scale, reported).loc["brn-4"].tolist()
+    shown = shown_table(protocol, reported).loc["brn-4"].tolist()
     assert shown == ["76.5 at 130k", "76.5", "93.9 [92.6, 95.1]", "93.9 [92.6, 95.1]", "3"]
 
 
@@ -228,9 +235,11 @@ def test_an_arm_that_the_paper_does_not_have_comes_in_a_table_of_its_own(
 ):
     monkeypatch.setitem(LABELS, "brn-4-tight", ("4.2", None, "Batch Renorm, 4, tight bounds"))
     monkeypatch.setitem(sys.modules["figures_fixtures"].TOPS, "brn-4-tight", 92.0)
-    scale = load_scale(write_results(tmp_path, ["bn-4", "brn-4-tight"], seeds=(0,)), "made-up")
-    scale.manifest["arms"][1]["paper"] = None
-    (table,) = comparison.exhibits(Results(tmp_path, [scale], reported))
+    protocol = load_protocol(
+        write_results(tmp_path, ["bn-4", "brn-4-tight"], seeds=(0,)), "made-up"
+    )
+    protocol.manifest["arms"][1]["paper"] = None
+    (table,) = comparison.exhibits(Results(tmp_path, [protocol], reported))
     paper_rows, more_rows = (table.tables[name][0].table for name in ("paper_rows", "more_rows"))
     assert len(paper_rows) == len(reported.table)
     assert more_rows.to_numpy().tolist() == [["brn-4-tight", "91.4", "91.4", "1"]]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from figures_fixtures import STEPS, scale_of
+from figures_fixtures import STEPS, protocol_of
 
 from paper_figures.claims.numbers import SPIKES
 from paper_figures.exhibits import bounds, clipping, depth, sweeps
@@ -13,9 +13,9 @@ from paper_figures.load import Results
 pytestmark = pytest.mark.any_backend
 
 
-def exhibit(family, name, scale):
+def exhibit(family, name, protocol):
     """The exhibit of this name in a family."""
-    found = family.exhibits(Results(Path("nowhere"), [scale], None))
+    found = family.exhibits(Results(Path("nowhere"), [protocol], None))
     return next(one for one in found if one.name == name)
 
 
@@ -40,7 +40,7 @@ def sizes(**more):
     measured = {"bn-2": [10] * 3, "brn-2": [20] * 3, "bn-32": [30, 30, 30, 99], "gn": [25] * 3}
     missing = [("brn-32", seed) for seed in (0, 1, 2)]
     studies = {"group-size": list(about)}
-    return scale_of(measured, missing, about=about, studies=studies, **more)
+    return protocol_of(measured, missing, about=about, studies=studies, **more)
 
 
 def test_a_sweep_shows_the_end_against_the_setting_over_the_studys_seeds():
@@ -84,8 +84,8 @@ def test_no_line_is_drawn_over_a_structure_that_was_not_run():
     arms = [f"{kind}-noniid{at}" for at in ("", "-8x4", "-4x8") for kind in ("bn", "brn")]
     controls = ["bn-shuffled", "bn-shuffled-4x8"]
     measured = {arm: [10 + i] * 3 for i, arm in enumerate([*arms, *controls, "bn-32"])}
-    scale = scale_of(measured, studies={"degree": arms})
-    axes = exhibit(sweeps, "structure", scale).draw(True).axes[0]
+    protocol = protocol_of(measured, studies={"degree": arms})
+    axes = exhibit(sweeps, "structure", protocol).draw(True).axes[0]
     assert points(axes) == {
         "BRN": [[2, 11], [4, 13], [8, 15]],
         "BN": [[2, 10], [4, 12], [8, 14]],
@@ -101,15 +101,15 @@ def test_no_line_is_drawn_over_a_structure_that_was_not_run():
 def test_alpha_is_the_arms_own_or_the_protocols():
     about = {"bn-4": {}, "bn-4-alpha-0.01": {"group": 4, "changes": {"alpha": 0.01}}}
     measured = {"bn-4": [2], "bn-4-alpha-0.01": [1]}
-    scale = scale_of(measured, about=about, studies={"alpha": list(about)})
-    axes = exhibit(sweeps, "alpha", scale).draw(False).axes[0]
+    protocol = protocol_of(measured, about=about, studies={"alpha": list(about)})
+    axes = exhibit(sweeps, "alpha", protocol).draw(False).axes[0]
     assert points(axes) == {"BN": [[0.01, 1], [0.1, 2]]}
 
 
 def test_bounds_are_curves_of_accuracy_and_loss():
     arms = ["brn-4", "brn-4-full"]
     measured = {arm: [30] * 3 for arm in arms} | {(arm, "training_loss"): [4] * 3 for arm in arms}
-    shown = exhibit(bounds, "bounds", scale_of(measured, studies={"bounds": arms}))
+    shown = exhibit(bounds, "bounds", protocol_of(measured, studies={"bounds": arms}))
     figure = shown.draw(False)
     left, right = figure.axes
     assert labels(left) == arms
@@ -125,7 +125,7 @@ def test_spikes_are_counted_and_the_highest_loss_of_a_step_is_a_line_a_run():
     measured = {arm: [30] * 3 for arm in arms}
     measured |= {(arm, SPIKES): [[0] * 7 + [1], [1] * 8, [0] * 8] for arm in arms}
     measured |= {(arm, bounds.HIGHEST_LOSS): highest for arm in arms}
-    shown = exhibit(bounds, "high_rate", scale_of(measured, studies={"high-rate": arms}))
+    shown = exhibit(bounds, "high_rate", protocol_of(measured, studies={"high-rate": arms}))
     right = shown.draw(True).axes[1]
     assert [line.get_ydata().tolist() for line in right.lines] == highest * 2
     assert right.get_yscale() == "log"
@@ -142,8 +142,8 @@ def test_clipping_shows_the_papers_arms_overall_and_layers_of_one():
         measured["brn-2", name] = [falling] * 2
         measured["brn-32", name, "layer", "10"] = [falling] * 2
         measured["brn-32", name, "layer", "9"] = [falling, [0] * 8]
-    scale = scale_of(measured, about={"brn-2": {"paper": None}})
-    shown = exhibit(clipping, "clipping", scale)
+    protocol = protocol_of(measured, about={"brn-2": {"paper": None}})
+    shown = exhibit(clipping, "clipping", protocol)
     r, _, r_layers, *_ = shown.draw(False).axes
     assert [line.get_ydata().tolist() for line in r.lines] == [falling]
     mesh = r_layers.collections[0].get_array()
@@ -160,7 +160,7 @@ def test_depth_shows_how_far_each_arm_ends_below_its_control():
     for (kind, layers), damage in ends.items():
         measured[f"{kind}-noniid-depth{layers}"] = [10, 12, 14]
         measured[f"{kind}-shuffled-depth{layers}"] = [10 + damage, 12 + damage, 14 + damage]
-    shown = exhibit(depth, "depth", scale_of(measured))
+    shown = exhibit(depth, "depth", protocol_of(measured))
     axes = shown.draw(False).axes[0]
     assert points(axes) == {"BN": [[4, 1], [16, 6]], "BRN": [[4, 0], [16, 2]]}
     assert "n = 3 seeds, bars: 95 % t interval" in axes.get_title()
@@ -174,15 +174,15 @@ def test_depth_shows_how_far_each_arm_ends_below_its_control():
 
 
 def test_one_depth_is_no_figure():
-    scale = scale_of({"bn-noniid-depth4": [1], "bn-shuffled-depth4": [1], "bn-noniid": [1]})
-    assert list(depth.exhibits(Results(Path("nowhere"), [scale], None))) == []
+    protocol = protocol_of({"bn-noniid-depth4": [1], "bn-shuffled-depth4": [1], "bn-noniid": [1]})
+    assert list(depth.exhibits(Results(Path("nowhere"), [protocol], None))) == []
 
 
 def test_a_study_without_runs_is_left_out_and_a_protocol_without_it_has_no_figure():
-    scale = scale_of({"bn-4": [1]}, [("brn-4", 0)], studies={"bounds": ["brn-4"]})
-    shown = exhibit(bounds, "bounds", scale)
+    protocol = protocol_of({"bn-4": [1]}, [("brn-4", 0)], studies={"bounds": ["brn-4"]})
+    shown = exhibit(bounds, "bounds", protocol)
     assert shown.left_out == "Bounds is left out: no run of the study bounds has ended."
-    assert not list(sweeps.exhibits(Results(Path("nowhere"), [scale], None)))
+    assert not list(sweeps.exhibits(Results(Path("nowhere"), [protocol], None)))
 
 
 def test_every_sweep_has_a_study_of_the_grid():
