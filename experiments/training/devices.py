@@ -63,6 +63,14 @@ class Devices:
                 "processes"
             )
 
+    def leave(self) -> None:
+        """Parts from the others; process 0 last, as JAX ends those whom its coordinator leaves."""
+        if self.group.rank:
+            jax.distributed.shutdown()
+        self.group.leave()
+        if not self.group.rank:
+            jax.distributed.shutdown()
+
     def described(self) -> dict:
         """Returns processes, devices and cores for a run's environment."""
         cores = {}

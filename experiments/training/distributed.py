@@ -115,7 +115,7 @@ def run_together(
         outcome = _Session(
             group, devices, Store(results), data_dir, instruments, checkpoint_minutes, events
         ).train(runs)
-        group.leave()
+        devices.leave()
     except BaseException as error:
         group.fail(error)
     return outcome
