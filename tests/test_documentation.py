@@ -42,9 +42,10 @@ def test_one_s_own_question_word_for_word(tmp_path, monkeypatch):
             Path("photos.toml").write_text(code, encoding="utf-8")
         else:
             assert language == "sh"
-            command = [sys.executable, *code.split()[1:]]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, done.stdout + done.stderr
+            for line in code.splitlines():
+                command = [sys.executable, *line.split()[1:]]
+                done = subprocess.run(command, env=environment, capture_output=True, text=True)
+                assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(Path("results/runs/photos").glob("*.json"))) == 6
     assert Path("results/protocols/photos.toml").exists()
     assert list(Path("figures/photos").glob("figure_2.*"))

@@ -1,15 +1,17 @@
 """Progress: a line that is redrawn, or a line a minute; the time left is of this command's pace."""
 
+import dataclasses
 import io
 
 import pytest
 
-from experiments.grid.runs import select_runs
+from experiments.grid.runs import protocol_named, select_runs
 from experiments.training.display import Display
 
 pytestmark = pytest.mark.any_backend
 
-FIRST, SECOND, THIRD = select_runs("digits", ["bn-32"], [0, 1, 2])
+PROTOCOL = dataclasses.replace(protocol_named("digits"), steps=300)
+FIRST, SECOND, THIRD = select_runs(PROTOCOL, ["bn-32"], [0, 1, 2])
 
 
 class Clock:
