@@ -229,8 +229,11 @@ def damage_files(drill, chance):
                 code = main(["status", *drill.arguments, "--results", str(root)])
             noticed = code == 1 and str(path) in said.getvalue()
             # Dates of an archive, blanks of a JSON; or a digit: results have no checksum, but git.
-            meaningless = what == "a bit flipped" and code == 0
-            meaningless &= path.suffix == ".json" or [read(run) for run in drill.runs] == before
+            meaningless = (
+                what == "a bit flipped"
+                and code == 0
+                and (path.suffix == ".json" or [read(run) for run in drill.runs] == before)
+            )
             assert noticed or meaningless, f"{path}, {what}: not named"
             named, harmless = named + noticed, harmless + meaningless
         path.write_bytes(whole)
