@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from experiments.data.archives import files
+from experiments.data.builders import describe
 from experiments.data.splits import MissingDataError, read_image
 
 SHAPE = (105, 105, 1)
@@ -65,17 +66,11 @@ class OmniglotDrawings(tfds.core.GeneratorBasedBuilder):
     code_path = None
 
     def _info(self):
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Omniglot: handwritten characters, split by drawing.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=SHAPE, encoding_format="png"),
-                    "label": tfds.features.ClassLabel(),
-                }
-            ),
-            supervised_keys=("image", "label"),
-            homepage="https://github.com/brendenlake/omniglot",
+        return describe(
+            self,
+            "Omniglot: handwritten characters, split by drawing.",
+            SHAPE,
+            "https://github.com/brendenlake/omniglot",
         )
 
     def _split_generators(self, dl_manager):

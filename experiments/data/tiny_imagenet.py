@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from experiments.data.archives import files
+from experiments.data.builders import describe
 from experiments.data.splits import MissingDataError, read_image
 
 TOP = "tiny-imagenet-200"
@@ -44,17 +45,11 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
     code_path = None
 
     def _info(self):
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Tiny ImageNet: 200 classes of ImageNet, resized to 32x32.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=SHAPE, encoding_format="png"),
-                    "label": tfds.features.ClassLabel(),
-                }
-            ),
-            supervised_keys=("image", "label"),
-            homepage="http://cs231n.stanford.edu/",
+        return describe(
+            self,
+            "Tiny ImageNet: 200 classes of ImageNet, resized to 32x32.",
+            SHAPE,
+            "http://cs231n.stanford.edu/",
         )
 
     def _split_generators(self, dl_manager):
