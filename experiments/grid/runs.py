@@ -28,6 +28,11 @@ class Run:
         return dataclasses.replace(self.protocol, **self.arm.changes)
 
     @property
+    def steps(self) -> int:
+        """Training steps of the run."""
+        return self.effective_protocol.steps
+
+    @property
     def id(self) -> str:
         """The run's name, and its result file's: `<protocol>-<arm>-s<seed>`."""
         return f"{self.protocol.name}-{self.arm.name}-s{self.seed}"
@@ -42,7 +47,7 @@ class Run:
             "sampling": self.arm.sampling,
             "minibatch_statistics": self.arm.minibatch_statistics,
             "minibatch_size": MINIBATCH,
-            "total_steps": self.effective_protocol.steps,
+            "total_steps": self.steps,
             **({"measurements": list(self.arm.measurements)} if self.arm.measurements else {}),
             **{k: v for k, v in self.effective_protocol.settings().items() if k != "steps"},
         }

@@ -80,7 +80,7 @@ def _describe_run(run, at):
         return f"{at.state}: {at.damage}"
     if at.state in ENDED or not at.step:
         return at.state
-    return f"{at.state}, checkpoint at step {at.step} of {run.protocol.steps}"
+    return f"{at.state}, checkpoint at step {at.step} of {run.steps}"
 
 
 def _studies(protocol, states):
@@ -102,10 +102,11 @@ def _count(found):
 
 def summary(states: dict[Run, Progress]) -> str:
     """Returns how many of the runs of one protocol have ended, and what they and the rest cost."""
-    return "\n".join(_summary(next(iter(states)).protocol, list(states.values())))
+    return "\n".join(_summary(states))
 
 
-def _summary(protocol, every):
+def _summary(states):
+    protocol, every = next(iter(states)).protocol, list(states.values())
     ended = [at for at in every if at.state in ENDED]
     spent = sum(at.core_hours for at in ended)
     yield (
@@ -116,7 +117,7 @@ def _summary(protocol, every):
     damaged = sum(at.state == "damaged" for at in every)
     if damaged:
         yield f"{damaged} of the others cannot be read: `status` names the files and the way out."
-    left = sum(protocol.steps - at.step for at in every if at.state not in ENDED)
+    left = sum(run.steps - at.step for run, at in states.items() if at.state not in ENDED)
     if left and ended:
         hours = left * statistics.median(at.seconds / at.step for at in ended) / 3600
         cores = spent / (sum(at.seconds for at in ended) / 3600)

@@ -51,9 +51,9 @@ class Display:
     def ended(self, run: Run, how: str = "") -> None:
         """Notes that a run has ended; how: "finished" or "diverged", anything else if not."""
         if how in ("finished", "diverged"):
-            self.step(run, run.protocol.steps)
+            self.step(run, run.steps)
         else:
-            self.total -= run.protocol.steps - self._steps.get(run, 0)
+            self.total -= run.steps - self._steps.get(run, 0)
         self._steps.pop(run, None)
 
     def write(self, line: str) -> None:

@@ -132,7 +132,7 @@ class _Session:
         outcome = {}
         leads = self._group.rank == 0
         with Display() as display:
-            display.total = sum(run.protocol.steps for run in runs)
+            display.total = sum(run.steps for run in runs)
             for _, of_arm in itertools.groupby(runs, key=lambda run: run.arm.name):
                 trainer = None
                 for run in of_arm:

@@ -40,7 +40,7 @@ class Moment:
     @property
     def last(self) -> bool:
         """Whether the run ends here."""
-        return self.step == self.run.protocol.steps
+        return self.step == self.run.steps
 
 
 class Instrument:

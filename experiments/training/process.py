@@ -114,7 +114,7 @@ def train_arm(runs, pipe, stop, store, data_dir, instruments, checkpoint_minutes
 def _trainer(run, data_dir, instruments):
     from experiments.data.load import load
 
-    protocol = run.protocol
+    protocol = run.effective_protocol
     try:
         source = load(protocol.source, data_dir, image_size=protocol.image_size)
     except (OSError, ValueError) as error:
@@ -133,4 +133,4 @@ def _trainer(run, data_dir, instruments):
     # Keras is imported here, after the cores have been divided: backends count them once.
     from experiments.training.run import Trainer
 
-    return Trainer(protocol, run.arm, source, instruments)
+    return Trainer(run.protocol, run.arm, source, instruments)

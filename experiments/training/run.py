@@ -58,6 +58,7 @@ class Trainer:
         devices=None,
     ):
         self.devices, self.group = devices, devices.group if devices else ALONE
+        self._of_all_arms = protocol
         protocol = Run(protocol, arm, seed=0).effective_protocol  # with what the arm changes in it
         self.protocol, self.arm, self.source = protocol, arm, source
         keras.utils.set_random_seed(0)  # a seed of a run comes later; processes must agree now
@@ -127,7 +128,7 @@ class Trainer:
         Raises:
             DamagedError: if there is a checkpoint that cannot be used.
         """
-        run = Run(self.protocol, self.arm, seed)
+        run = Run(self._of_all_arms, self.arm, seed)
         self._reset(seed)
         course = _Course(self, run, store, progress, checkpoint_minutes, look)
         course.resume()
@@ -185,7 +186,7 @@ class _Course(keras.callbacks.Callback):
         self._trainer, self._run, self._store, self._progress = trainer, run, store, progress
         self._checkpoint_seconds = 60 * checkpoint_minutes
         self.step, self.curve, self.diverged, self.stopped = 0, [], False, False
-        self._average = _Average(trainer, run.protocol.averaging)
+        self._average = _Average(trainer, trainer.protocol.averaging)
         for instrument in trainer.instruments:
             instrument.reset()
         self._before, self._started = 0.0, time.perf_counter()
@@ -207,7 +208,7 @@ class _Course(keras.callbacks.Callback):
             self._average.update(self.step)
             for instrument in self._trainer.instruments:
                 instrument.after_step(logs)
-        protocol = self._run.protocol
+        protocol = self._trainer.protocol
         ended = self.diverged or self.step == protocol.steps
         evaluated = ended or self.step % protocol.evaluate_every == 0
         if evaluated:

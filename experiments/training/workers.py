@@ -139,7 +139,7 @@ class _Team:
     def __init__(self, arms, jobs, settings, outcome, display):
         self._arms, self._settings = deque(arms), settings
         self._outcome, self._display = outcome, display
-        display.total = sum(run.protocol.steps for arm in arms for run in arm)
+        display.total = sum(run.steps for arm in arms for run in arm)
         self._workers = []
         for cores in _divided_cores(jobs):
             self._start(cores)

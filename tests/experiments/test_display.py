@@ -51,6 +51,14 @@ def test_a_log_gets_a_line_a_minute(clock):
     assert "\r" not in log.getvalue()
 
 
+def test_a_run_is_as_long_as_its_arm_makes_it(clock):
+    arm = dataclasses.replace(FIRST.arm, changes={"steps": 100})
+    display = shown(io.StringIO(), clock)
+    display.step(dataclasses.replace(FIRST, arm=arm), 0)
+    display.ended(dataclasses.replace(FIRST, arm=arm), "finished")
+    assert display.line().startswith(" 11% 100/900 steps")
+
+
 def test_a_terminal_gets_one_line_that_is_redrawn(clock):
     terminal = Terminal()
     display = shown(terminal, clock)

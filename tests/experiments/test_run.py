@@ -11,7 +11,7 @@ import pytest
 
 from experiments.data.load import load
 from experiments.grid import arms, protocols
-from experiments.grid.runs import select_runs
+from experiments.grid.runs import Run, select_runs
 from experiments.records.store import DamagedError, Store
 from experiments.training import instruments
 from experiments.training import run as runner
@@ -43,6 +43,17 @@ def weights(trainer):
 def kernels(trainer):
     variables = trainer.model.variables
     return [v for v, w in zip(weights(trainer), variables, strict=True) if w.name == "kernel"]
+
+
+def test_what_an_arm_changes_is_of_its_runs_and_leaves_them_the_same_run(source, tmp_path):
+    arm = dataclasses.replace(ARMS["bn-4"], changes={"steps": 3, "evaluate_every": 1})
+    run = Run(protocols.SMOKE, arm, seed=0)
+    told = set()
+    trainer = runner.Trainer(protocols.SMOKE, arm, source)
+    result = trainer.run(0, Store(tmp_path), lambda run, step: told.add((run, step)))
+    assert told == {(run, 1), (run, 2), (run, 3)}
+    assert run.steps == result["config"]["total_steps"] == 3
+    assert [point["step"] for point in result["curve"]] == [1, 2, 3]
 
 
 def test_a_run_records_what_made_it_and_its_curve(trainer, tmp_path):
