@@ -9,6 +9,7 @@ from experiments.grid.arms import (
     CONTROLS,
     DEGREES,
     DEPTHS,
+    DIGITS_DEPTHS,
     GROUP_SIZES,
     LATE,
     PAPER,
@@ -141,6 +142,21 @@ DIGITS = Protocol(
         "normalized: what they lose is mostly the gradient's, the rest is the normalization's.",
         "alpha is 0.1, not 0.01: in a run of 250 steps the moving statistics would lag behind by "
         "some 100 steps.",
+    ),
+)
+
+DIGITS_DEPTH = dataclasses.replace(
+    DIGITS,
+    name="digits_depth",
+    title="digits, by depth of normalization",
+    studies=(
+        Study("depth", "normalization layers, weights equal", DIGITS_DEPTHS, tuple(range(10, 16))),
+    ),
+    notes=(
+        "As the protocol digits, a demonstration, but with networks of 5 to 17 normalization "
+        "layers on the longest path, 1 to 13 of them on one position, of 173,000 weights "
+        "throughout: a deeper network is a narrower one.",
+        *DIGITS.notes[1:],
     ),
 )
 
@@ -418,6 +434,7 @@ TEST_TIME_TINY_IMAGENET = _test_time(
 PROTOCOLS = (
     SMOKE,
     DIGITS,
+    DIGITS_DEPTH,
     TINY_IMAGENET,
     TINY_IMAGENET_LONG,
     OMNIGLOT,

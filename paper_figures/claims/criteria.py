@@ -31,8 +31,8 @@ from paper_figures.load import MINIBATCH, OWN, TRAINING, VALIDATION, Protocol
 from paper_figures.statistics import Estimate, mean_interval, median_interval
 from paper_figures.words import show
 
-DEPTHS = (4, 8, 16, 32)
-"""Normalization layers of the networks of the study `depth`."""
+DEPTHS = ((4, 8, 16, 32), (5, 9, 13, 17))
+"""Normalization layers of the networks of the study `depth`, on Omniglot and on digits."""
 SPIKE = 0.5
 """How far a step's loss is above the mean of the 50 before, at least, for a spike."""
 
@@ -335,7 +335,11 @@ CHECKS = (
     _shown("M1", _FITS, "bn-32", IN_MINIBATCHES),
     _shown("M1", _FITS, "bn-shuffled{}", IN_MINIBATCHES),
     _shown("M1", _FITS, "bn-noniid{}", IN_MINIBATCHES),
-    *(_shown("M1", _FITS, f"bn-shuffled-depth{depth}", IN_MINIBATCHES) for depth in DEPTHS),
+    *(
+        _shown("M1", _FITS, f"bn-shuffled-depth{depth}", IN_MINIBATCHES)
+        for depths in DEPTHS
+        for depth in depths
+    ),
     Claim(
         "M2", "the control pays for the gradient", "bn-32 - bn-shuffled{}",
         ("bn-32", "bn-shuffled{}"), gap("bn-32", "bn-shuffled{}"), None,
@@ -355,12 +359,20 @@ def _damage_shown(normalization, depth):
     return Claim("D0", text, f"{shuffled} - {noniid}", (shuffled, noniid), numbers, None)
 
 
-DEPTH = (
-    *(_damage_shown(kind, depth) for kind in ("bn", "brn") for depth in DEPTHS),
-    _deeper("D1", "depth makes it worse for BN", _damage("bn", 32), _damage("bn", 4)),
-    _deeper("D2", "at depth 32 it harms BN more than BRN", _damage("bn", 32), _damage("brn", 32)),
-    _difference(
-        "D3", "at depth 16 it harms BN", "bn-shuffled-depth16", "bn-noniid-depth16", 2
-    ),
-)  # fmt: skip
+def _over(depths):
+    """The claims about networks of four depths; the last two are deep."""
+    shallow, _, deep, deepest = depths
+    deeper, shallower = _damage("bn", deepest), _damage("bn", shallow)
+    more = "at depth {} it harms BN more than BRN"
+    return (
+        *(_damage_shown(kind, depth) for kind in KINDS for depth in depths),
+        _deeper("D1", "depth makes it worse for BN", deeper, shallower),
+        _deeper("D2", more.format(deepest), deeper, _damage("brn", deepest)),
+        _difference("D3", f"at depth {deep} it harms BN", *_damage("bn", deep)[1], 2),
+        _deeper("D4", more.format(deep), _damage("bn", deep), _damage("brn", deep)),
+    )
+
+
+KINDS = ("bn", "brn")
+DEPTH = sum(map(_over, DEPTHS), ())
 """What non-i.i.d. minibatches do in networks of 4 to 32 normalization layers."""
