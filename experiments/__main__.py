@@ -199,6 +199,7 @@ def _run(options):
     leads = place is None or place.process == 0
     if options.protocol.endswith(".toml") and not options.set and leads:
         Store(options.results).keep_protocol(options.protocol)
+    before = sum(Store(options.results).result_path(run).exists() for run in runs)
     if place:
         outcome = workers.Outcome(distributed.run_together(*where, place, *how))
         if not leads:
@@ -207,7 +208,6 @@ def _run(options):
         outcome = workers.run_all(*where, options.jobs, *how)
     states = list(outcome.ended.values()) + ["failed"] * len(outcome.failed)
     now = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-    before = len(runs) - len(states)
     print(f"{protocol.name}: {len(runs)} runs; {before} had ended before; now: {now or 'none'}")
     if "busy" in states:
         print("Busy runs are being trained by another command: see `status`.")

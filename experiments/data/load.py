@@ -4,7 +4,8 @@
     digits:2, digits:3      numbers of two or three digits, 100 or 1,000 classes
     omniglot_drawings       964 handwritten characters, 16 + 4 drawings of each, 105x105, grayscale;
                             omniglot_drawings/all has 1,623, omniglot_drawings/first_400 fewer
-    tiny_imagenet           200 classes of ImageNet, 100,000 + 10,000 images of 32x32
+    tiny_imagenet           200 classes of ImageNet, 100,000 + 10,000 images of 32x32;
+                            tiny_imagenet/64x64 has them at 64x64
     cifar10, imagenet_resized/32x32, imagenet2012, ...
                             any name of TFDS with images and labels
     folder:<path>           train/<class>/<image> and validation/<class>/<image> below a path;
@@ -20,9 +21,11 @@ A data set of one's own is a module of this package that is named after it and h
 TFDS's data lie in `data_dir`, else in `$TFDS_DATA_DIR`, else in `~/tensorflow_datasets`. Its folder
 `decoded/` has the copies made for reading by index: of images of up to 64x64 all pixels (338 MB
 for Tiny ImageNet), of larger ones the labels. A copy can be deleted at any time. With a copy, small
-images are read without TensorFlow or TFDS installed.
+images are read without TensorFlow or TFDS installed; without these, `prepare` makes that of Tiny
+ImageNet from the archive itself.
 """
 
+import dataclasses
 import importlib
 import importlib.util
 import io
@@ -105,6 +108,13 @@ def prepare(
             )
         return source
     data_dir = _data_dir(data_dir)
+    if importlib.util.find_spec("tensorflow_datasets") is None and (
+        module := _own(name, "_archive")
+    ):
+        config = name.partition("/")[2]
+        manual_dir = Path(manual_dir or data_dir / "downloads" / "manual").expanduser()
+        copy = _copy(data_dir, name, image_size)
+        return stored(copy, name, lambda: _resized(module.read(manual_dir, config), image_size))
     tfds, builder = _builder(name, data_dir)
     if not builder.is_prepared():
         manual_dir = Path(manual_dir or data_dir / "downloads" / "manual").expanduser()
@@ -119,6 +129,22 @@ def prepare(
             download_config=tfds.download.DownloadConfig(manual_dir=str(manual_dir)),
         )
     return load(name, data_dir, image_size=image_size)
+
+
+def _own(name, ending=""):
+    """Returns this package's module of a data set, if it has one."""
+    module = re.split("[:/]", name)[0] + ending
+    if module.isidentifier() and importlib.util.find_spec(f"experiments.data.{module}"):
+        return importlib.import_module(f"experiments.data.{module}")
+    return None
+
+
+def _resized(encoded, image_size):
+    """Returns a data set whose images are brought to another size, if one is given."""
+    if image_size is None:
+        return encoded
+    shape = (image_size, image_size, encoded.image_shape[2])
+    return dataclasses.replace(encoded, image_shape=shape)
 
 
 def _data_dir(data_dir):
@@ -218,9 +244,7 @@ def _builder(name, data_dir):
             f"installed. Received: data_dir={data_dir}. "
             "Install it: pip install tensorflow tensorflow-datasets"
         ) from error
-    own = re.split("[:/]", name)[0]
-    if own.isidentifier() and importlib.util.find_spec(f"experiments.data.{own}"):
-        importlib.import_module(f"experiments.data.{own}")  # registers its builder
+    _own(name)  # registers its builder
     try:
         return tfds, tfds.builder(name, data_dir=data_dir, file_format="array_record")
     except tfds.core.registered.DatasetNotFoundError as error:

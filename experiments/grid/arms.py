@@ -105,6 +105,10 @@ LATE = tuple(
 """What tells whether averages and minibatch statistics change places late in training."""
 
 
+NONIID = tuple(arm for arm in (*PAPER, *CONTROLS) if arm.sampling != "iid")
+"""The arms of figure 3, and their controls."""
+
+
 def at_depth(depth: int, width: int) -> tuple[Arm, ...]:
     """Returns the non-i.i.d. arms and their controls in a network of another depth.
 

@@ -12,6 +12,7 @@ from experiments.grid.arms import (
     DIGITS_DEPTHS,
     GROUP_SIZES,
     LATE,
+    NONIID,
     PAPER,
     STRONGLY_STRUCTURED,
     TRAINED_LONGER,
@@ -218,6 +219,49 @@ TINY_IMAGENET_LONG = dataclasses.replace(
         "question that a short run leaves open: does the harm of non-i.i.d. minibatches come late?",
         *TINY_IMAGENET.notes[1:3],
         "alpha is 0.1, as there: averages look back 10 steps.",
+    ),
+)
+
+TINY_IMAGENET_DEEP = dataclasses.replace(
+    TINY_IMAGENET,
+    name="tiny_imagenet_deep",
+    title="Tiny ImageNet at 32x32, deep",
+    network="deep",
+    modules=0,
+    width=24,
+    depth=16,
+    deep_width=192,
+    steps=11_720,
+    alpha=0.01,
+    evaluate_every=1172,
+    studies=(Study("deep", "non-i.i.d. minibatches, 30 epochs", NONIID, _THREE),),
+    notes=(
+        "200 classes at 32x32, an Inception with 16 normalization layers on its longest path, the "
+        "last 13 on one position, of 335,000 weights, trained for 30 epochs (11,720 steps of 8 "
+        "minibatches of 32).",
+        *TINY_IMAGENET.notes[2:3],
+        "Of 200 classes, 16 labels a minibatch are 8 %, of the paper's 1000 they are 1.6 %.",
+    ),
+)
+
+TINY_IMAGENET_GPU = dataclasses.replace(
+    TINY_IMAGENET_DEEP,
+    name="tiny_imagenet_gpu",
+    title="Tiny ImageNet at 64x64, deep, for a GPU",
+    source="tiny_imagenet/64x64",
+    width=64,
+    depth=17,
+    deep_width=512,
+    workers=50,
+    steps=6250,
+    learning_rate=0.016,
+    evaluate_every=250,
+    studies=(Study("paper", "the paper's arms, and their controls", PAPER + CONTROLS, _THREE),),
+    notes=(
+        "200 classes at 64x64, an Inception with 17 normalization layers on its longest path, the "
+        "last 13 on one position, trained for 100 epochs (6,250 steps of the paper's 50 "
+        "minibatches of 32).",
+        TINY_IMAGENET_DEEP.notes[2],
     ),
 )
 
@@ -437,6 +481,8 @@ PROTOCOLS = (
     DIGITS_DEPTH,
     TINY_IMAGENET,
     TINY_IMAGENET_LONG,
+    TINY_IMAGENET_DEEP,
+    TINY_IMAGENET_GPU,
     OMNIGLOT,
     OMNIGLOT_LONG,
     OMNIGLOT_DEPTH,

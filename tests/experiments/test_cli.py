@@ -42,6 +42,13 @@ def test_a_run_that_ended_is_not_repeated(results, capsys):
     assert not list((results / "checkpoints" / "smoke").glob("*.npz"))
 
 
+def test_what_was_stopped_before_it_began_had_not_ended(tmp_path, monkeypatch, capsys):
+    stopped = workers.Outcome(signal=signal.SIGTERM)
+    monkeypatch.setattr(workers, "run_all", lambda *_: stopped)
+    assert main(["run", *ARMS, "--results", str(tmp_path)]) == workers.STOPPED
+    assert "2 runs; 0 had ended before; now: none" in capsys.readouterr().out
+
+
 def test_status_tells_what_is_done_and_what_remains(results, capsys):
     wanted = ["status", "--protocol", "smoke", "--arms", "bn-32,bn-4", "--seeds", "0"]
     assert main([*wanted, "--results", str(results)]) == 0

@@ -1,3 +1,4 @@
+import importlib.util
 import io
 import tarfile
 import zipfile
@@ -11,7 +12,7 @@ pytest.importorskip("tensorflow_datasets")
 from experiments.data.archives import files
 from experiments.data.load import load, prepare
 from experiments.data.splits import MissingDataError
-from experiments.data.tiny_imagenet import TOP, find_archive
+from experiments.data.tiny_imagenet_archive import TOP, find_archive
 
 pytestmark = pytest.mark.any_backend
 
@@ -92,6 +93,33 @@ def test_prepares_every_form_of_the_archive(form, size, manual_dir, tmp_path):
         images = split.images(np.arange(len(split))).astype(int)
         levels = np.array(LEVELS)[split.labels]
         assert np.abs(images - levels[:, np.newaxis, np.newaxis, np.newaxis]).max() <= 2
+
+
+@pytest.mark.parametrize("config", ["", "/64x64"])
+def test_without_tfds_the_archive_gives_the_same_images(config, manual_dir, tmp_path, monkeypatch):
+    write_zip(manual_dir, archive_files(64))
+    name = f"tiny_imagenet{config}"
+    expected = prepare(name, tmp_path / "with", manual_dir)
+    monkeypatch.setattr(importlib.util, "find_spec", without("tensorflow_datasets"))
+    found = prepare(name, tmp_path / "without", manual_dir)
+    assert found.class_names == expected.class_names
+    assert found.image_shape == expected.image_shape == ((64, 64, 3) if config else (32, 32, 3))
+    for split in ("train", "validation"):
+        there, here = getattr(expected, split), getattr(found, split)
+        assert sorted(contents(there)) == sorted(contents(here))
+
+
+def without(hidden):
+    """`importlib.util.find_spec`, to which one module is missing."""
+    real = importlib.util.find_spec
+    return lambda name, *more: None if name == hidden else real(name, *more)
+
+
+def contents(split):
+    images = split.images(np.arange(len(split)))
+    return [
+        (int(label), image.tobytes()) for label, image in zip(split.labels, images, strict=True)
+    ]
 
 
 def test_finds_the_manual_folder_of_tfds(tmp_path):
