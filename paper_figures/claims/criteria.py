@@ -115,23 +115,24 @@ class StepTime(Claim):
 
     def estimate(self, protocol: Protocol, at: str = OWN, speed=None) -> Estimate:
         """Estimate the bar less the median ratio, over the benchmark's rounds."""
-        row, times = self._row(at, speed), speed.times
-        rounds = times.loc[
-            (times["backend"] == at) & (times["shape"] == row["shape"]), "rounds"
-        ].min()
-        found = median_interval(row["ratio"], row["q25"], row["q75"], int(rounds))
+        row = self._row(at, speed)
+        rounds = self._rounds(row, speed)
+        found = median_interval(row["ratio"], row["q25"], row["q75"], rounds)
         return Estimate(self.bar - found.mean, self.bar - found.high, self.bar - found.low, found.n)
 
     def note(self, protocol: Protocol, at: str = OWN, speed=None) -> str:
         """The ratio with its quartiles."""
         row = self._row(at, speed)
-        return (
-            f"a step of {row['shape']}: BRN / BN {row['ratio']:.3f}, "
-            f"quartiles {row['q25']:.3f} to {row['q75']:.3f}"
-        )
+        quartiles = Estimate(row["ratio"], row["q25"], row["q75"], self._rounds(row, speed))
+        return f"a step of {row['shape']}: BRN / BN {show(quartiles, 3)} (quartiles)"
 
     def _row(self, at, speed) -> pd.Series:
-        return self._measured(speed).set_index("backend").loc[at]
+        return self._measured(speed).set_index("backend", drop=False).loc[at]
+
+    def _rounds(self, row, speed) -> int:
+        times = speed.times
+        same = (times["backend"] == row["backend"]) & (times["shape"] == row["shape"])
+        return int(times.loc[same, "rounds"].min())
 
     def _measured(self, speed) -> pd.DataFrame:
         ratios = speed.ratios

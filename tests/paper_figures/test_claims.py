@@ -281,7 +281,7 @@ def test_speed_is_judged_by_the_interval_of_the_median_of_each_backend():
     assert table.loc["C12 jax", "low"] == pytest.approx(0.05 - half, rel=1e-5)
     assert table.loc["C12 jax", ["n", "expected"]].tolist() == [16, 16]
     assert table.loc["C12 jax", "note"] == (
-        "a step of 64x32x32x3: BRN / BN 0.980, quartiles 0.940 to 1.020"
+        "a step of 64x32x32x3: BRN / BN 0.980 [0.940, 1.020] (quartiles)"
     )
     verdicts_of = table.loc[["C12 jax", "C12 tensorflow", "C12 torch"], "verdict"]
     assert verdicts_of.tolist() == ["reproduced", "not decided", "not reproduced"]
