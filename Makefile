@@ -41,8 +41,8 @@ install: .venv/development $(if $(filter torch,$(BACKENDS)),.venv/torch)
 
 reproduce: export KERAS_BACKEND ?= jax
 reproduce: .venv/experiments
-	$(BIN)/python -m experiments run --protocol digits --results reproduction --jobs $(JOBS)
-	$(BIN)/python -m experiments collect --protocol digits --results reproduction
+	$(BIN)/python -m experiments run --protocol digits --studies paper --results reproduction --jobs $(JOBS)
+	$(BIN)/python -m experiments collect --protocol digits --studies paper --results reproduction
 	$(BIN)/python -m experiments run --protocol test_time --seeds 0 --results reproduction --jobs $(JOBS)
 	$(BIN)/python -m experiments collect --protocol test_time --seeds 0 --results reproduction
 	$(BIN)/python -m paper_figures --results reproduction --output reproduction/figures

@@ -199,6 +199,11 @@ DEGREES = (
     ),
 )
 
+HALVES = (
+    _other("bn-shuffled-16", "bn-shuffled", "BN, images shuffled over the step, by 16", group=16),
+)
+"""What normalizing by 16 costs without structure in them: beside `bn-halves`, which has less."""
+
 BOUNDS = (
     _BY_NAME["brn-4"],
     _other("brn-4-full", "brn-4", "BRN, 4, bounds 3 and 5 from the start", bounds=Bounds(3, 5)),
