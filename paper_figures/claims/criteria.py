@@ -350,6 +350,13 @@ CHECKS = (
         for kind in ("noniid", "shuffled")
         for measure in CLIPPED.values()
     ),
+    *(
+        Claim("M4", text, f"{a} - {b}", (a, b), gap(a, b), None)
+        for text, a, b in (
+            ("what halves of 16 cost by their size", "bn-shuffled", "bn-shuffled-16"),
+            ("what they give back beside that", "bn-halves", "bn-shuffled-16"),
+        )
+    ),
 )  # fmt: skip
 """Whether the experiment does what it is meant to: values without a verdict."""
 

@@ -42,18 +42,14 @@ ROWS = (
         "The paper's own 16 labels x 2 images harm BN, in a demonstration made to show it",
         SHUFFLED,
     ),
+    Row("digits", "C9c", "16 x 2", "There BRN is better than BN", "BRN - BN"),
+    Row(
+        "digits_depth", "D1", "", "There, the deeper the network, the more they harm BN",
+        "harm with 17 layers - harm with 5",
+    ),
     Row(
         "omniglot", "C5b", "16 x 2",
         "They harm BN at the end of a longer training of a deeper network", SHUFFLED,
-    ),
-    Row(
-        "omniglot", "E1", "16 x 2",
-        "Early in that training, averages serve BN better than such a minibatch's statistics",
-        "averages - minibatch statistics",
-    ),
-    Row(
-        "omniglot_depth", "D1", "", "The deeper the network, the more they harm BN",
-        "harm with 32 layers - harm with 4",
     ),
 )  # fmt: skip
 
