@@ -4,8 +4,11 @@
 average (variance or standard deviation) and in the correction `r`, `d` they apply.
 """
 
+import contextlib
 import functools
 import math
+import warnings
+from collections.abc import Sequence
 from typing import Any, Self, TypeAlias
 
 import keras
@@ -18,6 +21,10 @@ from brn.arguments import (
     check_mask,
     check_names,
     check_number,
+    check_numeric,
+    check_shape,
+    check_training,
+    check_weights,
     feature_axis,
     initializer_of,
     positive_integer,
@@ -69,6 +76,24 @@ def _mean_over_groups(values: Tensor, count: Tensor) -> Tensor:
     return ops.sum(share * values, axis=0)
 
 
+def _warn_no_more(store: Any) -> None:
+    """Keeps Keras, until it closes `store`, from warnings of what its error will say once.
+
+    In every container of a model it tries again what could not be loaded, and warns of each.
+    """
+    if not hasattr(store, "close") or "close" in vars(store):
+        return
+    quiet, close = contextlib.ExitStack(), store.close
+    quiet.enter_context(warnings.catch_warnings())
+    warnings.filterwarnings("ignore", "Skipping nested container")
+
+    def close_store() -> None:
+        quiet.close()
+        close()
+
+    store.close = close_store
+
+
 class _MinibatchNormalization(keras.layers.Layer):
     """What both layers share: arguments, gamma and beta, Algorithm 1, microbatches, masks, dtypes.
 
@@ -95,10 +120,10 @@ class _MinibatchNormalization(keras.layers.Layer):
         synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
-        # Inputs are not cast to float16 on the way in: they may not fit. `call` casts the output.
-        kwargs["autocast"] = False
         check_names(kwargs)
-        super().__init__(**kwargs)
+        check_boolean("trainable", kwargs.get("trainable", True))
+        # Inputs are not cast to float16 on the way in: they may not fit. `call` casts the output.
+        super().__init__(autocast=False, **kwargs)
         self.axis = feature_axis(axis)
         self.momentum = check_number("momentum", momentum, lowest=0.0, highest=1.0)
         self.epsilon = check_number("epsilon", epsilon, lowest=0.0)
@@ -135,13 +160,14 @@ class _MinibatchNormalization(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Creates the weights for inputs of this shape; the size of the feature axis is needed."""
+        input_shape = check_shape(input_shape)
         rank = len(input_shape)
         axis = feature_axis(self.axis, rank)
         channels = input_shape[axis]
         if channels is None:
             raise ValueError(
                 "The size of the feature axis must be known to create the weights. "
-                f"Received: axis={self.axis}, input_shape={tuple(input_shape)}. "
+                f"Received: axis={self.axis}, input_shape={input_shape}. "
                 "Give that dimension of the Input a number, or choose another `axis`."
             )
         self._channel_axis = axis
@@ -183,9 +209,17 @@ class _MinibatchNormalization(keras.layers.Layer):
             aggregation="mean",
         )
 
+    def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Calls the layer, as any layer is called."""
+        check_numeric("inputs", inputs)
+        check_numeric("mask", kwargs.get("mask"))
+        return super().__call__(inputs, *args, **kwargs)
+
     def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
         """Normalizes `inputs`; see the class's docstring for the formulas."""
         x = ops.cast(inputs, _at_least_float32(inputs.dtype, self.compute_dtype))
+        check_training(training)
+        mask = check_mask(mask, x)
         averages = self._averages()
         if not (training and self.trainable) or 0 in x.shape:
             mu, sigma = self._moving_statistics(averages, x.dtype, self._channel_shape)
@@ -208,7 +242,6 @@ class _MinibatchNormalization(keras.layers.Layer):
             y = kernel.normalize(x, mu_B, sigma_B, r, d, gamma, beta)
             return y, mu_B - mu, sigma_B, variance_B, count
 
-        mask = check_mask(mask, x)
         y, *statistics = in_groups(normalize, x, self._channel_axis, self.microbatch_size, mask)
         if not training_pass.replayed:
             statistics = [None if s is None else ops.stop_gradient(s) for s in statistics]
@@ -274,8 +307,18 @@ class _MinibatchNormalization(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `input_shape`: the outputs have the shape of the inputs."""
-        feature_axis(self.axis, len(input_shape))
+        feature_axis(self.axis, len(check_shape(input_shape)))
         return input_shape
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Sets the weights, in the order of `weights`.
+
+        Raises:
+            ValueError: if these cannot be the weights of this layer.
+        """
+        if self.built:
+            check_weights(self, weights, self._moving[1])
+        super().set_weights(weights)
 
     def load_own_variables(self, store: Any) -> None:
         """Loads what `save_own_variables` stored.
@@ -283,13 +326,12 @@ class _MinibatchNormalization(keras.layers.Layer):
         Raises:
             ValueError: if these are not the weights of a layer of this kind.
         """
-        if self.built and len(store.keys()) != len(self.weights):
-            raise ValueError(
-                f"The stored weights are not those of {self.name!r}, a brn {type(self).__name__}: "
-                f"{', '.join(weight.name for weight in self.weights)}. Weights that were saved "
-                "before the model was converted fit the model as it was: load them into that one, "
-                f"then call brn.convert. Received: {len(store.keys())} weights for this layer"
-            )
+        if self.built:
+            try:
+                check_weights(self, [store[key] for key in sorted(store.keys())], self._moving[1])
+            except ValueError:
+                _warn_no_more(store)
+                raise
         super().load_own_variables(store)
 
     def get_config(self) -> Config:
@@ -541,8 +583,13 @@ class BatchRenormalization(_MinibatchNormalization):
 
     def clipping_bounds(self, dtype: str | None = None) -> tuple[Tensor, Tensor]:
         """Returns `(r_max, d_max)` at the current `step`: two scalars, float32 by default."""
-        step = ops.cast(self.step.value, dtype or "float32")
-        return self.r_max(step), self.d_max(step)
+        dtype = dtype or "float32"
+        if not self.built or not keras.backend.is_float_dtype(dtype):
+            raise ValueError(
+                "The bounds are floating numbers at the step of a layer that is built, or was "
+                f"called once. Received: {self.name!r}, built={self.built}, dtype={dtype!r}"
+            )
+        return self._bounds(dtype)
 
     @property
     def _moving(self) -> tuple[keras.Variable, keras.Variable]:
@@ -552,7 +599,8 @@ class BatchRenormalization(_MinibatchNormalization):
         return ops.clip(spread, self.epsilon**0.5, float("inf"))
 
     def _bounds(self, dtype: str) -> tuple[Tensor, ...]:
-        return self.clipping_bounds(dtype)
+        step = ops.cast(self.step.value, dtype)
+        return self.r_max(step), self.d_max(step)
 
     def _renormalization(
         self,
@@ -605,4 +653,9 @@ class BatchRenormalization(_MinibatchNormalization):
         if renorm is not None and check_boolean("renorm", renorm):
             config["r_max"], config["d_max"] = bounds_of_keras(clipping)
             config["momentum"] = momentum
+        elif clipping is not None:
+            raise ValueError(
+                "`renorm_clipping` holds with renorm=True: set that, or pass `r_max` and `d_max`. "
+                f"Received: renorm={renorm}, renorm_clipping={clipping}"
+            )
         return cls(**config)
