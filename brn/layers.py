@@ -65,7 +65,8 @@ class BatchNormalization(MinibatchNormalization):
         training: whether to normalize with the minibatch's statistics and move the averages. A
             layer with `trainable=False` never does.
         mask: boolean, `True` where an element counts: of the leading dimensions, such as
-            `(batch, time)`, or of all of them, with each size equal to the inputs' or 1.
+            `(batch, time)`, or of all of them, with each size equal to the inputs' or 1. Zeros and
+            ones will do where they can be looked at, which is not while a graph is traced.
             What is masked is left out of the statistics and normalized like the rest; a batch that
             is masked entirely leaves every weight as it was.
 
@@ -183,7 +184,8 @@ class BatchRenormalization(MinibatchNormalization):
         training: whether to normalize with the minibatch's statistics and move the averages. A
             layer with `trainable=False` never does.
         mask: boolean, `True` where an element counts: of the leading dimensions, such as
-            `(batch, time)`, or of all of them, with each size equal to the inputs' or 1.
+            `(batch, time)`, or of all of them, with each size equal to the inputs' or 1. Zeros and
+            ones will do where they can be looked at, which is not while a graph is traced.
             What is masked is left out of the statistics and normalized like the rest; a batch that
             is masked entirely leaves every weight as it was, `step` too.
 
