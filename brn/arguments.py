@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -33,18 +33,21 @@ _ELSEWHERE = {
     "renorm_clipping": "its rmax and dmax are `r_max` and `d_max` of brn.BatchRenormalization",
     "renorm_momentum": "it is `momentum` of brn.BatchRenormalization",
     "fused": "the fastest kernel that is exact is chosen",
+    "autocast": "inputs keep their precision, and the outputs have that of `dtype`",
 }
 """Arguments of other implementations, and what they are here."""
 
 # Where a schedule is probed: from the first step to far past the end of any run.
 _PROBED_STEPS = (0, *(10**power for power in range(10)))
+_CHANNELS = 64
+_LARGEST = float(np.finfo("float32").max)
 
 
 def check_number(name: str, value: Any, lowest: float, highest: float = math.inf) -> float:
-    """Returns `value` as a float in [lowest, highest], finite."""
-    if not _is_real(value) or not lowest <= value <= highest or math.isinf(value):
+    """Returns `value` as a float in [lowest, highest], finite in float32."""
+    if not _is_real(value) or not lowest <= value <= min(highest, _LARGEST):
         expected = (
-            f"at least {lowest:g} and finite"
+            f"at least {lowest:g} and finite in float32"
             if highest == math.inf
             else f"in [{lowest:g}, {highest:g}]"
         )
@@ -70,17 +73,27 @@ def initializer_of(name: str, value: Any, lowest: float = -math.inf) -> Any:
         ) from error
     if initializer is None:
         raise ValueError(f"`{name}` must be an initializer, such as 'ones'. Received: {name}=None")
-    if lowest == -math.inf or isinstance(initializer, keras.initializers.Ones):
+    # One that draws numbers starts at none of them that is not finite; a variance may be negative.
+    if lowest == -math.inf and not isinstance(initializer, keras.initializers.Constant):
         return initializer
-    if isinstance(initializer, keras.initializers.Initializer):
-        # One that draws numbers is not to draw any here.
-        trial = type(initializer).from_config(initializer.get_config())
-        smallest = float(ops.convert_to_numpy(ops.min(trial((64,), dtype="float32"))))
-        if not smallest >= lowest:
-            raise ValueError(
-                f"`{name}` must give numbers of at least {lowest:g}. Received: {name}={value!r}, "
-                f"which gives {smallest:g}"
-            )
+    if isinstance(initializer, keras.initializers.Ones | keras.initializers.Zeros):
+        return initializer
+    if isinstance(initializer, keras.initializers.Constant):
+        values = np.asarray(initializer.value, "float64")
+    else:
+        trial = initializer
+        if isinstance(initializer, keras.initializers.Initializer):
+            # It is not to draw any numbers here.
+            trial = type(initializer).from_config(initializer.get_config())
+        values = ops.convert_to_numpy(trial((_CHANNELS,), dtype="float32"))
+    smallest = values.min()
+    if not smallest >= lowest or not np.isfinite(values).all():
+        limit = (
+            "finite numbers" if lowest == -math.inf else f"finite numbers of at least {lowest:g}"
+        )
+        raise ValueError(
+            f"`{name}` must give {limit}. Received: {name}={value!r}, which gives {smallest:g}"
+        )
     return initializer
 
 
@@ -196,13 +209,79 @@ def check_bounds(
             )
         raise ValueError(f"`{name}` is not a bound. {remedy} Received: {name}={value!r}") from error
     for step in _PROBED_STEPS:
-        bound = float(ops.convert_to_numpy(schedule(step)))
+        bound = _scalar(name, schedule, step)
         if not bound >= lowest:
             when = "" if isinstance(schedule, schedules.Constant) else f", {bound:g} at step {step}"
             raise ValueError(
                 f"`{name}` must be at least {lowest:g}. {remedy} Received: {name}={value!r}{when}"
             )
     return schedule
+
+
+def _scalar(name: str, schedule: schedules.ClipSchedule, step: int) -> float:
+    bound = schedule(step)
+    try:
+        array = ops.convert_to_numpy(bound)
+        is_scalar = array.shape == () and array.dtype.kind in "fiuV"  # V: bfloat16
+    except Exception:
+        is_scalar = False
+    if not is_scalar:
+        raise ValueError(
+            f"`{name}` must be one number at every step: let the schedule's `__call__` return a "
+            f"floating scalar, such as 1.0 + brn.schedules.as_float(step). Received: {name}="
+            f"{schedule!r}, {bound!r} at step {step}"
+        )
+    return float(array)
+
+
+def check_shape(shape: Any) -> Shape:
+    """Returns the shape of the inputs as a tuple of sizes, `None` where one is not known."""
+    try:
+        sizes = tuple(shape)
+        known = not isinstance(shape, str | Mapping)
+        known = known and all(size is None or _is_size(size) for size in sizes)
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(
+            "The shape of the inputs must be a tuple of sizes, such as (None, 32, 32, 3), None "
+            f"where one is not known. Received: input_shape={shape!r}"
+        )
+    return sizes
+
+
+def _is_size(size: Any) -> bool:
+    return hasattr(size, "__index__") and not isinstance(size, bool) and not size < 0
+
+
+def check_numeric(name: str, value: Any) -> None:
+    """Raises a `ValueError` for a numpy array of what are no numbers, such as objects or dates.
+
+    Backends make numbers of some.
+    """
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "biufcV":  # V: bfloat16
+        raise ValueError(
+            f"`{name}` must be an array of numbers: make it one, such as by "
+            f"{name}.astype('float32'). Received: {name}.dtype={value.dtype}"
+        )
+
+
+def check_training(training: Any) -> None:
+    """Raises a `ValueError` unless `training` is `True`, `False`, or a scalar that is one."""
+    if training is True or training is False or training is None:
+        return
+    if hasattr(training, "shape"):
+        # A scalar that is traced says in its own words that its value must be known.
+        known = tuple(training.shape) == () and (
+            keras.backend.standardize_dtype(training.dtype) == "bool"
+        )
+    else:
+        known = isinstance(training, numbers.Integral) and training in (0, 1)
+    if not known:
+        raise ValueError(
+            "`training` must be True or False; a mask is passed by its name, mask=... "
+            f"Received: training={training!r}"
+        )
 
 
 def check_mask(mask: Tensor | None, x: Tensor) -> Tensor | None:
@@ -221,8 +300,59 @@ def check_mask(mask: Tensor | None, x: Tensor) -> Tensor | None:
             "or of all of them, with each size equal to the inputs' or 1; insert axes of size 1 "
             f"where it says nothing. Received: mask.shape={sizes}, inputs.shape={shape}"
         )
-    mask = ops.cast(mask, "bool")
+    if keras.backend.standardize_dtype(mask.dtype) != "bool":
+        _check_zeros_and_ones(mask)
+        mask = ops.cast(mask, "bool")
     return ops.reshape(mask, (*ops.shape(mask), *(1,) * (len(shape) - len(sizes))))
+
+
+def _check_zeros_and_ones(mask: Tensor) -> None:
+    try:
+        values = ops.convert_to_numpy(mask)
+        received = "values " + ", ".join(map(str, np.unique(values)[:3]))
+        known = values.dtype.kind != "c" and np.isin(values, (0, 1)).all()
+    except Exception:  # While it is traced, a mask has no values, and each backend says so its way.
+        known, received = False, "values that are not known while it is traced"
+    if not known:
+        raise ValueError(
+            "`mask` must be boolean, or all of zeros and ones: elements are in or out, and have no "
+            "weights. Compare, such as mask > 0.5. Received: mask.dtype="
+            f"{keras.backend.standardize_dtype(mask.dtype)}, {received}"
+        )
+
+
+def check_weights(layer: keras.Layer, values: Sequence[Any], of_spread: keras.Variable) -> None:
+    """Raises a `ValueError` unless these can be the layer's weights.
+
+    Args:
+        layer: a built layer of this package.
+        values: what to set its weights to.
+        of_spread: the one of its weights that is a moving variance or deviation.
+    """
+    if len(values) != len(layer.weights):
+        raise ValueError(
+            f"The weights are not those of {layer.name!r}, a brn {type(layer).__name__}: "
+            f"{', '.join(weight.name for weight in layer.weights)}. Weights that were saved or "
+            "taken before the model was converted fit the model as it was: load them into that "
+            f"one, then call brn.convert. Received: {len(values)} weights for this layer"
+        )
+    for weight, value in zip(layer.weights, values, strict=True):
+        array = ops.convert_to_numpy(value)
+        wrong = ""
+        if array.shape != tuple(weight.shape):
+            wrong = f"have the shape {tuple(weight.shape)}"
+        elif array.dtype.kind not in "biufV":  # V: bfloat16
+            wrong = "be real numbers"
+        elif weight is of_spread or weight.dtype == "int32":
+            wrong = "not be negative" if (array < 0).any() else ""
+        if weight.dtype == "int32" and not wrong and array % 1 != 0:
+            wrong = "count steps"
+        if wrong:
+            raise ValueError(
+                f"{weight.name} of {layer.name!r} must {wrong}; weights are "
+                f"{', '.join(weight.name for weight in layer.weights)}, in this order. "
+                f"Received: {weight.name}={array}"
+            )
 
 
 def _agree(sizes: Shape, expected: Shape) -> bool:

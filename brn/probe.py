@@ -1,6 +1,6 @@
 """What the layers of a model would do to a minibatch: one forward pass that leaves no trace.
 
-`_MinibatchNormalization.call` shows its statistics to `observe`, which keeps them only while a
+`MinibatchNormalization.call` shows its statistics to `observe`, which keeps them only while a
 `Probe` looks.
 """
 

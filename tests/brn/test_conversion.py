@@ -1,6 +1,7 @@
 """`brn.convert` changes the normalization layers of a model and nothing else."""
 
 import json
+import warnings
 
 import keras
 import numpy as np
@@ -570,8 +571,32 @@ def test_wrong_arguments(convert, message):
         convert(dense_and_norm())
 
 
-def test_weights_saved_before_the_conversion_name_the_way_out(tmp_path):
-    model = dense_and_norm()
-    model.save_weights(tmp_path / "before.weights.h5")
+def dense_and_norm_twice():
+    inputs = keras.Input((3,))
+    hidden = inputs
+    for _ in range(2):
+        hidden = keras.layers.BatchNormalization()(keras.layers.Dense(4)(hidden))
+    return keras.Model(inputs, hidden)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_weights_saved_before_the_conversion_name_the_way_out(tmp_path, suffix):
+    """Once: warnings are errors in these tests, and are so again afterwards."""
+    model, path = dense_and_norm_twice(), tmp_path / f"before{suffix}"
+    (model.save_weights if suffix == ".weights.h5" else model.save)(path)
+    converted = brn.convert(model)
+    before = list(warnings.filters)
     with pytest.raises(ValueError, match=r"then call brn\.convert\. Received: 0 weights"):
-        brn.convert(model).load_weights(tmp_path / "before.weights.h5")
+        converted.load_weights(path)
+    assert warnings.filters == before
+
+
+def test_a_file_of_the_old_format_is_refused_and_converts_as_a_model(tmp_path):
+    """Keras compares numbers of weights by itself, before a layer sees any."""
+    model, path = dense_and_norm_twice(), tmp_path / "before.h5"
+    model.save(path)
+    with pytest.raises(ValueError, match=r"expects 5 weight\(s\)\. Received 4 saved"):
+        brn.convert(model).load_weights(path)
+    converted = brn.convert(keras.saving.load_model(path))
+    x = np.ones((2, 3))
+    np.testing.assert_allclose(numpy(converted(x)), numpy(model(x)), rtol=1e-5, atol=1e-6)

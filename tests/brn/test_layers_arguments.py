@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from harness import SHAPE, numpy, tensor
+from harness import BACKEND, SHAPE, numpy, tensor
 
 import brn
+from brn.backend import compiled
 from brn.schedules import Ramp
 
 BOTH = pytest.mark.parametrize("layer_class", [brn.BatchRenormalization, brn.BatchNormalization])
@@ -40,7 +41,7 @@ def test_what_is_no_initializer(layer_class, name, value):
 @BOTH
 @pytest.mark.parametrize("value", [Constant(-1.0), Constant(float("nan")), "random_normal"])
 def test_a_variance_is_not_negative(layer_class, value):
-    with pytest.raises(ValueError, match=r"must give numbers of at least 0.*which gives (-|nan)"):
+    with pytest.raises(ValueError, match=r"finite numbers of at least 0.*which gives (-|nan)"):
         layer_class(moving_variance_initializer=value)
     layer = layer_class(moving_variance_initializer=keras.initializers.RandomUniform(0.5, 2, 7))
     other = layer_class(moving_variance_initializer=keras.initializers.RandomUniform(0.5, 2, 7))
@@ -50,19 +51,178 @@ def test_a_variance_is_not_negative(layer_class, value):
 
 
 @BOTH
-@pytest.mark.parametrize("mask", [True, 1.0, "all"])
-def test_a_mask_is_an_array(layer_class, mask):
-    layer, x = layer_class(), tensor(np.ones(SHAPE))
-    with pytest.raises(ValueError, match=f"`mask` must be an array.*Received: mask={mask!r}"):
-        layer(x, training=True, mask=mask)
-    with pytest.raises(ValueError, match=r"Received: mask.shape=\(\)"):
-        layer(x, training=True, mask=np.array(True))
-
-
-@BOTH
 def test_inputs_are_real_numbers(layer_class):
     with pytest.raises(ValueError, match=r"real numbers.*Received: dtype=complex64"):
         layer_class()(keras.ops.convert_to_tensor(np.ones(SHAPE, "complex64")), training=True)
+
+
+@BOTH
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (True, "Received: mask=True, a bool"),
+        (lambda: None, "must be an array"),
+        (np.array(True), r"Received: mask.shape=\(\)"),
+        (np.ones((2, 5), bool), r"Received: mask.shape=\(2, 5\)"),
+        (np.full(SHAPE[:2], 0.5), r"Received: mask.dtype=float.*values 0\.5"),
+        (np.array([0, 1, 2, 0, 1, 1]), r"in or out.*Received: mask.dtype=int.*values 0, 1, 2"),
+        (np.array([0, 1, np.nan, 0, 1, 1]), r"Received: mask.dtype=float.*nan"),
+        (np.ones(6, "complex64"), "Received: mask.dtype=complex64"),
+        (np.array([True] * 6, object), "`mask` must be an array of numbers.*mask.dtype=object"),
+        (np.zeros(6, "datetime64[s]"), "`mask` must be an array of numbers.*mask.dtype=datetime"),
+    ],
+)
+def test_masks_that_are_none_in_training_and_inference(layer_class, training, mask, message):
+    layer = layer_class()
+    with pytest.raises(ValueError, match=message):
+        layer(tensor(np.ones(SHAPE)), training=training, mask=mask)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="nothing is traced")
+def test_a_mask_of_numbers_has_values_to_check():
+    layer, ones = brn.BatchNormalization(), tensor(np.ones(SHAPE))
+    layer.build(SHAPE)
+    run = compiled(lambda x, mask: layer(x, mask=mask))
+    with pytest.raises(ValueError, match=r"mask > 0\.5\. Received: mask.dtype=float32, .*traced"):
+        run(ones, ones)
+    assert run(ones, ones > 0).shape == SHAPE
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "training",
+    ["no", "", 2, -1, 0.5, float("nan"), [], [True], (), {}, object, np.array([True]), np.ones(6)],
+    ids=repr,
+)
+def test_training_is_true_or_false(layer_class, training):
+    layer = layer_class()
+    with pytest.raises(ValueError, match=r"(?s)`training` must be True or False.*Received: train"):
+        layer(tensor(np.ones(SHAPE)), training=training)
+
+
+@pytest.mark.parametrize("yes", [True, 1, np.True_, np.array(True), tensor(True, "bool")], ids=repr)
+def test_training_in_other_words(yes):
+    layer = brn.BatchNormalization()
+    layer(tensor(np.ones(SHAPE)), training=yes)
+    assert numpy(layer.moving_mean)[0] > 0
+    for no in (0, None, np.array(False)):
+        layer(tensor(np.full(SHAPE, 9.0)), training=no)
+    assert numpy(layer.moving_mean)[0] == pytest.approx(0.01)
+
+
+@BOTH
+@pytest.mark.parametrize("values", [object, "datetime64[s]", "U1"])
+def test_inputs_are_numbers(layer_class, values):
+    """JAX makes NaN or zeros of some."""
+    with pytest.raises(ValueError, match=r"`inputs` must be an array of numbers.*inputs.dtype="):
+        layer_class()(np.zeros(SHAPE).astype(values))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "shape", [None, 5, "ab", {"a": 3, "b": 3}, ("a", 3), (2.5, 3), (-2, 3), (None, True), [(2, 3)]]
+)
+def test_shapes_of_sizes(layer_class, shape):
+    for act in (layer_class().build, layer_class().compute_output_shape):
+        with pytest.raises(ValueError, match="tuple of sizes") as error:
+            act(shape)
+        assert f"Received: input_shape={shape!r}" in str(error.value)
+
+
+@BOTH
+@pytest.mark.parametrize("act", ["set_weights", "load_own_variables"])
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (3, -np.ones(3), r"moving_(variance|stddev) of 'norm' must not be negative"),
+        (2, np.ones(3) * 1j, "moving_mean of 'norm' must be real numbers"),
+        (0, np.array(["a"] * 3), "gamma of 'norm' must be real numbers"),
+        (1, 1.0, r"beta of 'norm' must have the shape \(3,\)"),
+        (4, np.array(-1), "step of 'norm' must not be negative"),
+        (4, np.array(0.5), "step of 'norm' must count steps"),
+    ],
+)
+def test_weights_that_are_none(layer_class, act, place, value, message):
+    layer = layer_class(name="norm")
+    layer.build((None, 3))
+    weights = before = layer.get_weights()
+    if place == len(weights):
+        return
+    weights = [value if i == place else weight for i, weight in enumerate(weights)]
+    with pytest.raises(ValueError, match=rf"{message}.*Received: "):
+        getattr(layer, act)(
+            weights if act == "set_weights" else {str(i): w for i, w in enumerate(weights)}
+        )
+    for got, expected in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@BOTH
+def test_trainable_is_true_or_false(layer_class):
+    with pytest.raises(ValueError, match=r"`trainable` must be True or False. Received: .*='no'"):
+        layer_class(trainable="no")
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["gamma", "moving_mean", "moving_variance"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_start_finite(layer_class, name, value):
+    with pytest.raises(ValueError, match=rf"must give finite numbers.*Received: {name}_initial"):
+        layer_class(**{f"{name}_initializer": Constant(value)})
+
+
+def test_initial_values_for_each_channel():
+    layer = brn.BatchNormalization(moving_variance_initializer=Constant(np.array([1.0, 2.0, 3.0])))
+    layer.build((None, 3))
+    assert numpy(layer.moving_variance).tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_function_gives_no_negative_variance():
+    with pytest.raises(ValueError, match="which gives -1"):
+        brn.BatchNormalization(moving_variance_initializer=lambda shape, dtype: -np.ones(shape))
+
+
+class Returns(brn.schedules.ClipSchedule):
+    """A bound that is what it is made with."""
+
+    def __init__(self, bound):
+        self.bound = bound
+
+    def __call__(self, step):
+        return self.bound
+
+    def get_config(self):
+        return {"bound": self.bound}
+
+
+@pytest.mark.parametrize("bound", [None, "2", True, np.ones(1), np.ones(5), 2j], ids=repr)
+def test_a_bound_is_one_number(bound):
+    with pytest.raises(ValueError, match=r"`r_max` must be one number.*at step 0"):
+        brn.BatchRenormalization(r_max=Returns(bound))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool", "complex64"])
+def test_bounds_are_floating(dtype):
+    layer = brn.BatchRenormalization()
+    with pytest.raises(ValueError, match=r"built=False"):
+        layer.clipping_bounds()
+    layer.build((None, 3))
+    with pytest.raises(ValueError, match=rf"floating numbers.*dtype='{dtype}'"):
+        layer.clipping_bounds(dtype)
+
+
+@BOTH
+def test_autocast_is_decided(layer_class):
+    with pytest.raises(ValueError, match=r"`autocast`.*Received: autocast=True"):
+        layer_class(autocast=True)
+
+
+def test_clipping_of_keras_without_renorm():
+    config = {"renorm": False, "renorm_clipping": {"rmax": 3.0}}
+    with pytest.raises(ValueError, match=r"pass `r_max` and `d_max`.*renorm=False, renorm_clipp"):
+        brn.BatchRenormalization.from_config(config)
+    brn.BatchNormalization.from_config(config)
 
 
 @pytest.mark.parametrize(

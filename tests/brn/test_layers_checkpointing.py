@@ -32,6 +32,29 @@ if BACKEND == "tensorflow":
                 way(tensor(np.ones(SHAPE)))
             assert "Received: 'ours', called with training=True" in str(error.value)
 
+    def test_nothing_public_tells_a_replay_from_another_pass():
+        """Why it is refused: only the first pass shows, as no tape records it."""
+        import tensorflow as tf
+
+        seen = []
+
+        def block(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                recorded = tape.gradient(tf.identity(x), x) is not None
+            seen.append((recorded, tf.executing_eagerly(), tf.inside_function(), numpy(x).tolist()))
+            return x * x
+
+        x = tensor([1.0, 2.0])
+        for function in (block, tf.recompute_grad(block)):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = function(x)
+            tape.gradient(y, x)
+        ordinary, first, replay = seen
+        assert replay == ordinary
+        assert first != ordinary
+
     def test_inference_may_be_checkpointed(build):
         layer = perturb(build(), np.ones(SHAPE))
         x = tensor(np.ones(SHAPE))

@@ -213,7 +213,7 @@ class TestSteps:
 @pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="TensorFlow reads lazily")
 @pytest.mark.parametrize("microbatch_size", [None, 4])
 def test_a_graph_reads_each_average_once(build, microbatch_size):
-    """A second read could be moved behind the update; see `_Averages` in `brn/layers.py`."""
+    """A second read could be moved behind the update; see `Averages` in `brn/minibatch.py`."""
     import tensorflow as tf
 
     layer = built(build(microbatch_size=microbatch_size))
