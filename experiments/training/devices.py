@@ -43,6 +43,7 @@ class Devices:
         host, port = group.place.host, group.free_port
         if group.rank:
             host, port = "127.0.0.1", detour(host, port)
+        group.everyone("imported")  # on a busy machine that takes some longer than `START`
         jax.distributed.initialize(
             f"{host}:{port}",
             group.size,

@@ -12,22 +12,33 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from group_fixtures import (
+    ROOT,
+    by_open_mpi,
+    by_slurm,
+    by_torchrun,
+    check_equal,
+    difference,
+    exchange,
+    finish,
+    lose,
+    result,
+    start,
+    weights,
+)
 
 from experiments.data.augmentation import Augmentation
 from experiments.data.digits import digits
 from experiments.data.pipeline import Minibatches
-from experiments.data.sampling import Iid
+from experiments.data.sampling import Iid, Structured
 from experiments.data.splits import DecodedSplit
 from experiments.grid import arms
 from experiments.training import evaluation
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = Path(__file__).parent / "group_process.py"
 ON_JAX = pytest.mark.skipif(keras.config.backend() != "jax", reason="a group trains on JAX")
 ALL = (*(arm.name for arm in arms.PAPER), "bn-synchronized")
 PAIRS = [",".join(ALL[number : number + 2]) for number in range(0, len(ALL), 2)]
@@ -37,10 +48,14 @@ PAIRS = [",".join(ALL[number : number + 2]) for number in range(0, len(ALL), 2)]
 
 
 @pytest.mark.any_backend
+@pytest.mark.parametrize("arrangement", [None, "adjacent", "shuffled"])
 @pytest.mark.parametrize("processes", [1, 2, 4])
-def test_the_shares_of_a_step_are_its_examples_each_once_augmented_alike(processes):
-    split = digits().train
-    sampler, changed = Iid(len(split), workers=4, minibatch_size=8, seed=3), []
+def test_the_shares_of_a_step_are_its_examples_each_once_augmented_alike(processes, arrangement):
+    split, changed = digits().train, []
+    if arrangement:  # an image may be drawn twice, so places are what is dealt out
+        sampler = Structured(split.labels, 4, 4, 2, arrangement, seed=3)
+    else:
+        sampler = Iid(len(split), workers=4, minibatch_size=8, seed=3)
 
     class Noted(DecodedSplit):
         def images(self, indices):
@@ -59,6 +74,7 @@ def test_the_shares_of_a_step_are_its_examples_each_once_augmented_alike(process
         changed.clear()
         given = [part[index] for part in parts]
         assert changed == sampler(index).tolist()  # decoded once, and no other
+        assert arrangement or len(set(changed)) == 32
         for kind in (0, 1):
             together = np.concatenate([part[kind] for part in given])
             np.testing.assert_array_equal(together, whole[index][kind])
@@ -95,100 +111,6 @@ def test_a_shared_evaluation_counts_each_image_once(processes):
 
 
 # Real processes
-
-
-def start(folder, size, names, protocol="smoke", killed=None, after=None, number=signal.SIGKILL):
-    """Starts processes; `killed` sends itself a signal after step `after`."""
-    folder.mkdir(exist_ok=True)
-    port = 0
-    if size:
-        with socket.create_server(("localhost", 0)) as free:
-            port = free.getsockname()[1]
-    # Small programs that run for a moment: compiling is what takes long.
-    options = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    }
-    options |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    return [
-        subprocess.Popen(
-            [sys.executable, SCRIPT, folder, protocol, names, str(port), str(size or 1), str(rank)]
-            + ([str(after), str(int(number))] if rank == killed else []),
-            cwd=ROOT,
-            env=options,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size or 1)
-    ]
-
-
-def finish(processes, code=0):
-    errors = [process.communicate(timeout=3000)[1] for process in processes]
-    assert [process.returncode for process in processes] == [code] * len(processes), errors
-
-
-def lose(processes, killed):
-    """Waits for the one that kills itself; returns the seconds the others take to end."""
-    processes[killed].communicate(timeout=3000)
-    since = time.monotonic()
-    assert processes[killed].returncode == -signal.SIGKILL
-    for rank, process in enumerate(processes):
-        if rank != killed:
-            _, error = process.communicate(timeout=120)
-            assert process.returncode == 1, error
-            (line,) = [line for line in error.splitlines() if line and not _is_said_anyway(line)]
-            assert line.startswith("error:")
-            assert f"process {killed} of {len(processes)}" in line
-            assert f"pid {processes[killed].pid}" in line
-            assert "python -m experiments" in line
-    return time.monotonic() - since
-
-
-def _is_said_anyway(line):
-    """Whether a line of standard error has nothing to do with how a process ended."""
-    return (
-        " steps, time left " in line
-        or "port.cc" in line
-        or "cudart_stub.cc" in line
-        or "absl::InitializeLog" in line
-    )
-
-
-def weights(folder, arm, rank=0):
-    with np.load(folder / f"{arm}-{rank}.npz") as saved:
-        return [saved[name] for name in sorted(saved)]
-
-
-def result(folder, arm):
-    return json.loads((folder / "runs" / "smoke" / f"smoke-{arm}-s0.json").read_text())
-
-
-def difference(values, others):
-    """The largest one in units of each tensor's largest value; biases begin at 0, so at least 1."""
-    pairs = zip(values, others, strict=True)
-    return max(np.abs(a - b.astype(float)).max() / max(np.abs(b).max(), 1) for a, b in pairs)
-
-
-def check_equal(folder, expected, arm, size):
-    """Ranks are bit-identical, weights and curve equal one process's, and one result is left."""
-    first = weights(folder, arm)
-    for rank in range(1, size):
-        for value, other in zip(weights(folder, arm, rank), first, strict=True):
-            np.testing.assert_array_equal(value, other)
-    found = difference(first, weights(expected, arm))
-    assert found < 1e-6
-    got, one = result(folder, arm), result(expected, arm)
-    assert got["config"] == one["config"]
-    for point, other in zip(got["curve"], one["curve"], strict=True):
-        assert list(point) == list(other)
-        for name, value in point.items():
-            last_digit = 0 if "accuracy" in name or "clipped" in name else 1.1e-6
-            assert value == pytest.approx(other[name], rel=1e-6, abs=last_digit), name
-    assert (got["environment"]["processes"], got["environment"]["devices"]) == (size, size)
-    assert not list((folder / "checkpoints").rglob("*.npz"))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +166,8 @@ for layers in (1, 3):
         layout = devices.distribution.get_data_layout((32,)).backend_layout
         y = jax.device_put(np.zeros(32, "int32"), layout)
         text = jax.jit(model.train_step).lower(tuple(state), (x, y)).compile().as_text()
-    kinds = ("all-reduce", "all-gather", "collective-permute", "all-to-all")
+    kinds = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter")
+    kinds += ("collective-permute", "collective-broadcast")
     print(*(text.count(f" {kind}(") + text.count(f" {kind}-start(") for kind in kinds))
 group.leave()
 """
@@ -263,57 +186,10 @@ def test_a_step_has_one_all_reduce_whatever_the_layers_and_nothing_else_leaves_a
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["1 0 0 0"] * 2
+    assert done.stdout.splitlines()[-2:] == ["1 0 0 0 0 0"] * 2  # gloo greets before
 
 
 # By hand
-
-EXCHANGE = """
-import sys, time
-import jax
-import numpy as np
-from experiments.training.devices import Devices
-from experiments.training.group import Group
-from experiments.training.launchers import Place
-
-port, rank, late, steps = map(int, sys.argv[1:])
-group = Group(Place("localhost", port, 2, rank), "")
-with group.together():
-    devices = Devices(group)
-    mesh, spec = devices.distribution.device_mesh.backend_mesh, jax.sharding.PartitionSpec
-    layout = jax.sharding.NamedSharding(mesh, spec("minibatches"))
-    numbers = jax.make_array_from_callback((2, 9), layout, lambda _: np.ones((1, 9)))
-    mean = jax.shard_map(
-        lambda x: jax.lax.pmean(x, "minibatches"),
-        mesh=mesh,
-        in_specs=spec("minibatches"),
-        out_specs=spec(),
-    )
-    mean = jax.jit(mean)
-    group.everyone("ready")
-    time.sleep(late * rank)
-    print("steps", flush=True)
-    for _ in range(steps):
-        mean(numbers).block_until_ready()
-devices.leave()
-"""
-
-
-def exchange(late, steps):
-    """Starts two processes that exchange numbers and train nothing."""
-    with socket.create_server(("localhost", 0)) as free:
-        port = str(free.getsockname()[1])
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", EXCHANGE, port, str(rank), str(late), str(steps)],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
 
 
 @ON_JAX
@@ -395,6 +271,34 @@ def test_a_run_goes_on_bit_identically_after_one_process_was_told_to_stop(tmp_pa
     print(f"told to stop after step 3, stopped after step {step}")
     assert 3 <= step < 6
     check_goes_on(tmp_path, two)
+
+
+@ON_JAX
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [by_slurm, by_torchrun, by_open_mpi])
+def test_the_command_trains_together_as_launchers_start_it(tmp_path, launcher):
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    steps = (0, 1) if launcher is by_slurm else (0,)  # of one job, at the same time
+    command = [sys.executable, "-m", "experiments", "run", "--protocol", "smoke", "--seeds", "0"]
+    command += ["--coordinator", f"localhost:{port}"] if launcher is by_open_mpi else []
+    processes = [
+        subprocess.Popen(
+            [*command, "--arms", ("bn-32", "brn-32")[step], "--results", tmp_path / str(step)],
+            cwd=ROOT,
+            env=os.environ | launcher(rank, port, step),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for step in steps
+        for rank in range(2)
+    ]
+    finish(processes)
+    for step in steps:
+        (file,) = (tmp_path / str(step) / "runs" / "smoke").iterdir()
+        assert json.loads(file.read_text())["environment"]["processes"] == 2
+        assert not list((tmp_path / str(step) / "checkpoints").rglob("*.npz"))
 
 
 @ON_JAX

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from group_fixtures import by_slurm, by_torchrun
 
 from experiments.training.group import _stuck
 
@@ -200,22 +201,11 @@ def test_a_signal_ends_a_process_that_waits_for_others_to_come(port):
     assert "Stopped by SIGTERM" in error
 
 
-def by_slurm(rank, size, step):
-    names = {"JOB_ID": os.getpid(), "STEP_ID": step, "PROCID": rank, "LOCALID": rank}
-    names |= {"STEP_NUM_TASKS": size, "STEP_NODELIST": "localhost"}
-    return {f"SLURM_{name}": str(value) for name, value in names.items()}
-
-
-def by_torchrun(rank, size, port):
-    names = {"RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "localhost", "MASTER_PORT": port - 1}
-    return {name: str(value) for name, value in names.items()}
-
-
-@pytest.mark.parametrize("environment", [by_slurm, by_torchrun])
-def test_processes_of_a_launcher_meet_and_two_steps_of_one_job_do_not_collide(port, environment):
-    of_steps = (0, 1) if environment is by_slurm else (port,)
+@pytest.mark.parametrize("launcher", [by_slurm, by_torchrun])
+def test_processes_of_a_launcher_meet_and_two_steps_of_one_job_do_not_collide(port, launcher):
+    of_steps = (0, 1) if launcher is by_slurm else (0,)
     processes = [
-        start(0, 0, rank, f"print(group.everyone({step}))", environment=environment(rank, 2, step))
+        start(0, 0, rank, f"print(group.everyone({step}))", environment=launcher(rank, port, step))
         for rank in range(2)
         for step in of_steps
     ]
