@@ -29,8 +29,10 @@ START = 50.0
 SILENCE = 45.0
 """Seconds after which a host that acknowledges nothing is lost, and its processes with it."""
 STUCK = 900.0
-"""Seconds in which each process must give a sign of life, and some must move: end a step, compile,
-or evaluate a few images."""
+"""Seconds in which each process must give a sign of life, and some must move: end a step, or
+evaluate a few images."""
+COMPILED = 3600.0
+"""The same where a process is at its first step, or at a run's, and so may compile."""
 
 _BEAT = 2.0
 
@@ -158,6 +160,8 @@ class Group(Alone):
                     )
                 time.sleep(0.2)
                 continue
+            if kind == STOP:
+                self.stop(message[0])
             if kind == FAILED:
                 self._end(message.decode())
             if kind == REFUSED:
@@ -182,8 +186,8 @@ class Group(Alone):
             now = {rank: list(state) for rank, state in self._states.items()}
             if now != before or not any(state[0] for state in now.values()):
                 moved, before = time.monotonic(), now
-            elif self.rank == 0 and time.monotonic() - moved > STUCK:
-                self._end(_stuck(now))
+            elif self.rank == 0 and time.monotonic() - moved > (limit := _limit(now)):
+                self._end(_stuck(now, limit))
             time.sleep(_BEAT)
 
     def _listen(self, rank, line):
@@ -352,15 +356,21 @@ def divisors(number: int) -> str:
     return ", ".join(str(n) for n in range(1, number + 1) if number % n == 0)
 
 
-def _stuck(states):
+def _limit(states):
+    """Returns the seconds in which a process must move."""
+    compiles = any(step <= 1 or moves <= 1 for step, moves, _ in states.values())
+    return COMPILED if compiles else STUCK
+
+
+def _stuck(states, seconds):
     """Returns which processes the others wait for: the last step, and not waiting for others."""
     last = min(state[0] for state in states.values())
     late = [rank for rank, state in states.items() if state[0] == last]
     late = [rank for rank in late if not states[rank][2]] or late
     names = ", ".join(map(str, sorted(late)))
     if len(late) == len(states):
-        return f"no process has moved for {STUCK:.0f} s, all at step {last}"
-    return f"process {names} of {len(states)} has been stuck at step {last} for {STUCK:.0f} s"
+        return f"no process has moved for {seconds:.0f} s, all at step {last}"
+    return f"process {names} of {len(states)} has been stuck at step {last} for {seconds:.0f} s"
 
 
 def _stopped_by(number):

@@ -66,13 +66,9 @@ def lose(processes, killed):
 
 
 def _is_said_anyway(line):
-    """Whether a line of standard error has nothing to do with how a process ended."""
-    return (
-        " steps, time left " in line
-        or "port.cc" in line
-        or "cudart_stub.cc" in line
-        or "absl::InitializeLog" in line
-    )
+    """Whether a line of standard error is of the progress, or one that TensorFlow begins with."""
+    others = (" steps, ", "port.cc", "cudart_stub.cc", "absl::InitializeLog")
+    return any(other in line for other in others)
 
 
 def weights(folder, arm, rank=0):

@@ -192,13 +192,24 @@ def test_a_signal_ends_all_in_time_whatever_they_do(port, told, number, code, bo
         assert f"python -m experiments run --process {rank} " in line
 
 
-def test_a_signal_ends_a_process_that_waits_for_others_to_come(port):
-    process = start(port, 2, 0)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_a_signal_ends_processes_that_wait_for_others_to_come(port):
+    processes = [start(port, 3, rank) for rank in range(2)]
+    for process in processes:
+        while not hears(process):
+            time.sleep(0.05)
     time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
-    ((code, _, error),) = ends([process])
-    assert code == 75
-    assert "Stopped by SIGTERM" in error
+    processes[0].send_signal(signal.SIGTERM)
+    for code, _, error in ends(processes):
+        assert code == 75
+        assert "Stopped by SIGTERM" in error
+
+
+def hears(process):
+    """Whether a process has said what to do at SIGTERM."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return int(caught, 16) >> (signal.SIGTERM - 1) & 1
 
 
 @pytest.mark.parametrize("launcher", [by_slurm, by_torchrun])
@@ -215,19 +226,25 @@ def test_processes_of_a_launcher_meet_and_two_steps_of_one_job_do_not_collide(po
 
 
 def test_a_process_that_lives_but_is_stuck_is_found_by_those_who_wait_for_it(port):
-    body = "group.moved(7)\nif rank == 1: time.sleep(60)\ngroup.everyone(rank)"
+    body = "group.moved(6)\ngroup.moved(7)\nif rank == 1: time.sleep(60)\ngroup.everyone(rank)"
     processes = [start(port, 3, rank, body) for rank in range(3)]
     for code, _, error in ends(processes):
         assert code == 1
         assert "process 1 of 3 has been stuck at step 7 for 3 s" in error
 
 
+def test_compiling_may_take_longer_than_a_step(port):
+    body = "group.moved(1)\ntime.sleep(4)\ngroup.everyone(rank)"
+    for code, _, error in ends([start(port, 1, 0, body)]):
+        assert (code, error) == (0, "")
+
+
 def test_who_is_stuck_is_told_from_those_who_wait():
     assert "process 2 of 3 has been stuck at step 4" in _stuck(
-        {0: [5, 9, False], 1: [5, 9, False], 2: [4, 8, False]}
+        {0: [5, 9, False], 1: [5, 9, False], 2: [4, 8, False]}, 3
     )
-    assert "process 0, 2 of 3" in _stuck({0: [5, 1, False], 1: [5, 2, True], 2: [5, 1, False]})
-    assert "no process has moved" in _stuck({0: [5, 1, False], 1: [5, 1, False]})
+    assert "process 0, 2 of 3" in _stuck({0: [5, 1, False], 1: [5, 2, True], 2: [5, 1, False]}, 3)
+    assert "no process has moved" in _stuck({0: [5, 1, False], 1: [5, 1, False]}, 3)
 
 
 @pytest.mark.parametrize("missing", [0, 2])
