@@ -35,6 +35,7 @@ COMPILED = 3600.0
 """The same where a process is at its first step, or at a run's, and so may compile."""
 
 _BEAT = 2.0
+_FAREWELL = 1.0
 
 
 class Alone:
@@ -226,6 +227,8 @@ class Group(Alone):
             if self.rank == 0:
                 for line in list(self._lines.values()):
                     line.try_send(FAILED, what.encode())
+                # With something unread of theirs, an end now would take back what was sent.
+                time.sleep(_FAREWELL if self._lines else 0)
             if self.signal is None:
                 what, code = f"error: {' '.join(what.split())}", 1
             else:
