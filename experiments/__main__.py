@@ -13,7 +13,6 @@ import argparse
 import importlib.util
 import os
 import shlex
-import signal
 import sys
 import time
 
@@ -178,7 +177,7 @@ def _run(options):
         )
     from experiments.records.status import summary, survey
     from experiments.studies import instruments
-    from experiments.training import distributed, launchers, workers
+    from experiments.training import distributed, launchers, signals, workers
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if options.tensorboard and importlib.util.find_spec("tensorflow") is None:
@@ -201,9 +200,9 @@ def _run(options):
         Store(options.results).keep_protocol(options.protocol)
     before = sum(Store(options.results).result_path(run).exists() for run in runs)
     if place:
-        outcome = workers.Outcome(distributed.run_together(*where, place, *how))
+        outcome = distributed.run_together(*where, place, *how)
         if not leads:
-            return 0
+            return signals.exit_code(outcome.signal) if outcome.signal else 0
     else:
         outcome = workers.run_all(*where, options.jobs, *how)
     states = list(outcome.ended.values()) + ["failed"] * len(outcome.failed)
@@ -215,7 +214,7 @@ def _run(options):
     if outcome.failed or outcome.signal or "stopped" in states:
         print(f"To go on: python -m experiments {shlex.join(options.written)}", file=sys.stderr)
     if outcome.signal:
-        return workers.STOPPED if outcome.signal == signal.SIGTERM else 130
+        return signals.exit_code(outcome.signal)
     return 1 if outcome.failed or "stopped" in states else 0
 
 

@@ -14,10 +14,12 @@ import os
 import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
 from jax.flatten_util import ravel_pytree
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.training.group import START, Group, divisors
+from experiments.training.group import START, STUCK, Group, divisors
+from experiments.training.lines import detour
 
 _ALL = "minibatches"
 
@@ -34,15 +36,22 @@ class Devices:
     """
 
     def __init__(self, group: Group):
-        # Who is lost is the group's to find and to say; JAX would end the process without a word.
+        # Who is lost is the group's to find and to say, and so is what to do at SIGTERM. JAX would
+        # end a process without a word, as soon as its connection to process 0 ends.
         jax.config.update("jax_enable_recoverability", True)
+        jax.config.update("jax_enable_preemption_service", False)
+        host, port = group.place.host, group.free_port
+        if group.rank:
+            host, port = "127.0.0.1", detour(host, port)
+        group.everyone("imported")  # on a busy machine that takes some longer than `START`
         jax.distributed.initialize(
-            f"{group.place.host}:{group.free_port}",
+            f"{host}:{port}",
             group.size,
             group.rank,
             local_device_ids=_local_device(group.place.local),
             cluster_detection_method="deactivate",
             initialization_timeout=int(START),
+            heartbeat_timeout_seconds=int(2 * STUCK),
         )
         devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
         self.number = len(devices)
@@ -53,6 +62,26 @@ class Devices:
             ),
             auto_shard_dataset=False,
         )
+        self._connect()
+
+    def _connect(self):
+        """Lets all devices exchange a number.
+
+        Gloo wants the first exchange to begin within 30 seconds in all processes; a step of
+        training begins when a process has compiled it, however long that takes.
+        """
+        mesh = self.distribution.device_mesh.backend_mesh
+        dealt = NamedSharding(mesh, PartitionSpec(_ALL))
+        numbers = jax.make_array_from_callback((self.number,), dealt, lambda _: np.ones(1))
+        exchange = jax.shard_map(
+            lambda number: jax.lax.psum(number, _ALL),
+            mesh=mesh,
+            in_specs=PartitionSpec(_ALL),
+            out_specs=PartitionSpec(),
+        )
+        exchange = jax.jit(exchange).lower(numbers).compile()
+        self.group.everyone("compiled")
+        exchange(numbers).block_until_ready()
 
     def check(self, workers: int) -> None:
         """Raises a `ValueError` where minibatches cannot be dealt out, as many to each device."""

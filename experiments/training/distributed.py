@@ -19,6 +19,7 @@ from experiments.records.store import Store
 from experiments.training.display import Display
 from experiments.training.group import Group, divisors
 from experiments.training.launchers import Place
+from experiments.training.workers import Outcome
 
 
 class SharedStore:
@@ -71,8 +72,10 @@ def run_together(
     instruments: Callable,
     checkpoint_minutes: float = 10.0,
     events: bool = False,
-) -> dict[str, str]:
+) -> Outcome:
     """Trains the runs that have no result yet, each by all processes.
+
+    Where one of them gets SIGTERM or Ctrl-C, all stop, with a checkpoint where they train.
 
     Args:
         runs: runs of one protocol, those of an arm next to each other.
@@ -84,8 +87,7 @@ def run_together(
         events: whether the leader writes event logs for TensorBoard.
 
     Returns:
-        id -> "finished" or "diverged" for the runs trained now, "busy" for those that another
-        command is working on; the same in every process.
+        What became of the runs, the same in every process.
 
     Raises:
         ValueError: before the processes have met, if their number does not fit.
@@ -118,7 +120,7 @@ def run_together(
         devices.leave()
     except BaseException as error:
         group.fail(error)
-    return outcome
+    return Outcome(outcome, signal=group.signal)
 
 
 class _Session:
@@ -138,6 +140,8 @@ class _Session:
                 for run in of_arm:
                     with contextlib.ExitStack() as held:
                         state = self._decide(run, held)
+                        if state == "stop":
+                            return outcome
                         if state == "train":
                             trainer = trainer or self._trainer(run)
                             state = outcome[run.id] = self._run(trainer, run, display)
@@ -149,11 +153,12 @@ class _Session:
         return outcome
 
     def _decide(self, run, held):
-        """Returns "train", "busy" or how the run ended before; the leader locks it."""
+        """Returns "train", "stop", "busy" or how the run ended before; the leader locks it."""
         if self._group.rank:
             return self._group.first().decode()
-        lock = self._store.try_lock(run)
-        if lock is None:
+        if self._group.rests():
+            state = "stop"
+        elif (lock := self._store.try_lock(run)) is None:
             state = "busy"
         else:
             held.enter_context(lock)
@@ -179,6 +184,8 @@ class _Session:
             if self._group.rank == 0:
                 display.step(run, step)
                 display.refresh()
+            return not self._group.goes_on()
 
         store = SharedStore(self._store, self._group)
-        return trainer.run(run.seed, store, progress, *self._how)["status"]
+        result = trainer.run(run.seed, store, progress, *self._how)
+        return result["status"] if result else "stopped"

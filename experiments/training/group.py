@@ -3,6 +3,7 @@
 Each process holds a line to process 0, which leads. Over it go decisions, counts and checkpoints;
 the training step's own traffic is the backend's. A process that is gone, silent or stuck ends all
 of them: every survivor says in one line which process it was and how to go on, and exits with 1.
+SIGTERM or Ctrl-C at any of them stops all: where they train, after a step that process 0 names.
 
 The lines are plain TCP for a trusted network, as JAX's own are. Only the standard library is used:
 a group is there before a backend is imported.
@@ -12,25 +13,29 @@ import json
 import os
 import queue
 import shlex
+import signal
 import socket
-import struct
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+from experiments.training import signals
 from experiments.training.launchers import Place
+from experiments.training.lines import BYE, DATA, FAILED, LIFE, READY, REFUSED, STOP, Line
 
 START = 50.0
 """Seconds in which all processes must have come."""
 SILENCE = 45.0
-"""Seconds without a sign of life after which a process is lost."""
+"""Seconds after which a host that acknowledges nothing is lost, and its processes with it."""
 STUCK = 900.0
-"""Seconds in which some process must move: end a step, compile, or evaluate a few images."""
+"""Seconds in which each process must give a sign of life, and some must move: end a step, or
+evaluate a few images."""
+COMPILED = 3600.0
+"""The same where a process is at its first step, or at a run's, and so may compile."""
 
 _BEAT = 2.0
-_HEAD = struct.Struct("!cQ")  # kind and length of a message
-_KINDS = _LIFE, _DATA, _FAILED, _REFUSED, _READY, _BYE = (b"l", b"d", b"f", b"n", b"r", b"b")
+_FAREWELL = 1.0
 
 
 class Alone:
@@ -65,6 +70,7 @@ class Group(Alone):
         rank, size: which of how many.
         peers: `host`, `pid` and `cores` of each process.
         free_port: a port that was free on the leader's host.
+        signal: what all processes were told to stop by, or `None`.
 
     Raises:
         ValueError: if processes were started with different tasks or numbers, or did not come.
@@ -72,23 +78,24 @@ class Group(Alone):
 
     def __init__(self, place: Place, task: str):
         self.rank, self.size, self.place = place.process, place.processes, place
-        self._lines: dict[int, _Line] = {}
+        self._lines: dict[int, Line] = {}
         self._inbox = {rank: queue.Queue() for rank in range(self.size)}
         self._state, self._states = [0, 0, False], {}
         self._leaving, self._ended = False, threading.Lock()
+        self.signal, self._trains, self._noting = None, False, threading.Lock()
         me = {"rank": self.rank, "size": self.size, "task": task, "host": socket.gethostname()}
         me |= {"pid": os.getpid(), "cores": _cores()}
-        if self.rank == 0:
-            self.peers, self.free_port = self._gather(me)
-        else:
-            self.peers, self.free_port = self._come(me)
+        with ExitStack() as hearing:
+            hearing.enter_context(signals.told(self.stop))
+            self.peers, self.free_port = self._come(me) if self.rank else self._gather(me)
+            self._hearing = hearing.pop_all()
         threading.Thread(target=self._live, daemon=True).start()
 
     # Coming together
 
     def _gather(self, me):
         deadline = time.monotonic() + START
-        here, lines = {0: me}, {}
+        here, lines = {0: me}, self._lines
         bind = self.place.host if self.place.host in ("localhost", "127.0.0.1") else ""
         try:
             listener = socket.create_server((bind, self.place.port), backlog=self.size)
@@ -101,12 +108,11 @@ class Group(Alone):
             while len(here) < self.size:
                 listener.settimeout(max(deadline - time.monotonic(), 0.01))
                 try:
-                    line = _Line(listener.accept()[0])
+                    line = Line(listener.accept()[0], SILENCE, STUCK)
                     peer = json.loads(line.receive(timeout=2)[1])
                 except TimeoutError:
                     if time.monotonic() < deadline:
                         continue
-                    self._lines = lines  # so that those who came are told
                     missing = ", ".join(str(r) for r in range(self.size) if r not in here)
                     self._end(f"process {missing} of {self.size} did not come in {START:.0f} s")
                 except (OSError, EOFError, ValueError):
@@ -117,9 +123,10 @@ class Group(Alone):
         with socket.create_server(("", 0)) as free:
             port = free.getsockname()[1]
         self._states = {rank: [0, 0, False] for rank in here}
-        for rank, line in lines.items():
-            line.try_send(_READY, json.dumps([peers, port]).encode())
-            self._add(rank, line)
+        for line in lines.values():
+            line.try_send(READY, json.dumps([peers, port]).encode())
+        for rank in lines:
+            self._follow(rank)
         return peers, port
 
     def _check(self, me, peer, here, line):
@@ -133,7 +140,7 @@ class Group(Alone):
         message = (
             f"Expected {self.size} processes of different numbers, started alike. Received: {what}."
         )
-        line.send(_REFUSED, message.encode())
+        line.send(REFUSED, message.encode())
         raise ValueError(message)
 
     def _come(self, me):
@@ -142,8 +149,9 @@ class Group(Alone):
         while True:
             left = deadline - time.monotonic()
             try:
-                line = _Line(socket.create_connection(address, timeout=max(left, 0.01)))
-                line.send(_LIFE, json.dumps(me).encode())
+                there = socket.create_connection(address, timeout=max(left, 0.01))
+                line = Line(there, SILENCE, STUCK)
+                line.send(LIFE, json.dumps(me).encode())
                 kind, message = line.receive(START + 2 * _BEAT)  # the leader says when it is over
             except (OSError, EOFError):
                 if left < 0:
@@ -153,16 +161,19 @@ class Group(Alone):
                     )
                 time.sleep(0.2)
                 continue
-            if kind == _FAILED:
+            if kind == STOP:
+                self.stop(message[0])
+            if kind == FAILED:
                 self._end(message.decode())
-            if kind == _REFUSED:
+            if kind == REFUSED:
                 raise ValueError(message.decode())
-            if kind == _READY:
-                self._add(0, line)
+            if kind == READY:
+                self._lines[0] = line
+                self._follow(0)
                 return json.loads(message)
 
-    def _add(self, rank, line):
-        self._lines[rank] = line
+    def _follow(self, rank):
+        line = self._lines[rank]
         threading.Thread(target=self._listen, args=(rank, line), daemon=True).start()
 
     # Staying together
@@ -176,59 +187,67 @@ class Group(Alone):
             now = {rank: list(state) for rank, state in self._states.items()}
             if now != before or not any(state[0] for state in now.values()):
                 moved, before = time.monotonic(), now
-            elif self.rank == 0 and time.monotonic() - moved > STUCK:
-                self._end(_stuck(now))
+            elif self.rank == 0 and time.monotonic() - moved > (limit := _limit(now)):
+                self._end(_stuck(now, limit))
             time.sleep(_BEAT)
 
     def _listen(self, rank, line):
         while not self._leaving:
             try:
                 kind, message = line.receive()
-            except TimeoutError:
-                reason = f"has not been heard of for {SILENCE:.0f} s"
-                return self._end(f"process {rank} of {self.size}{self._where(rank)} {reason}")
-            except (OSError, EOFError):
-                if self._leaving:
-                    return None
-                return self._end(f"process {rank} of {self.size}{self._where(rank)} is gone")
-            if kind == _LIFE:
+            except (OSError, EOFError) as error:
+                return None if self._leaving else self._lost(rank, error)
+            if kind == LIFE:
                 self._states[rank] = json.loads(message)
-            elif kind == _FAILED and rank == 0:
+            elif kind == FAILED and rank == 0:
                 self._end(message.decode())
-            elif kind == _FAILED:
+            elif kind == FAILED:
                 self._end(f"process {rank} of {self.size} failed: {message.decode()}")
-            elif kind == _BYE:
+            elif kind == STOP:
+                self.stop(message[0])
+            elif kind == BYE:
                 self._inbox[rank].put(None)
                 return None
-            elif kind == _DATA:
+            elif kind == DATA:
                 self._inbox[rank].put(message)
         return None
 
-    def _where(self, rank):
+    def _lost(self, rank, error):
+        """Ends all processes because one cannot be reached any more."""
+        how = f"is gone ({error.strerror})" if getattr(error, "errno", None) else "is gone"
+        if isinstance(error, TimeoutError) and not error.errno:
+            how = f"has given no sign of life for {STUCK:.0f} s"
         peers = getattr(self, "peers", None)
-        return f" ({peers[rank]['host']}, pid {peers[rank]['pid']})" if peers else ""
+        where = f" ({peers[rank]['host']}, pid {peers[rank]['pid']})" if peers else ""
+        self._end(f"process {rank} of {self.size}{where} {how}")
 
     def _end(self, what):
         """Tells everybody why all ends, and ends this process."""
         with self._ended:  # the first reason is the one
             if self.rank == 0:
                 for line in list(self._lines.values()):
-                    line.try_send(_FAILED, what.encode())
+                    line.try_send(FAILED, what.encode())
+                # With something unread of theirs, an end now would take back what was sent.
+                time.sleep(_FAREWELL if self._lines else 0)
+            if self.signal is None:
+                what, code = f"error: {' '.join(what.split())}", 1
+            else:
+                what, code = _stopped_by(self.signal), signals.exit_code(self.signal)
             command = f"python -m experiments {shlex.join(sys.argv[1:])}"
             sys.stdout.flush()
             print(
-                f"\nerror: {what}. Start all {self.size} processes again, this one with: {command} "
+                f"\n{what}. Start all {self.size} processes again, this one with: {command} "
                 "- they go on from the last checkpoint.",
                 file=sys.stderr,
                 flush=True,
             )
-            os._exit(1)
+            os._exit(code)
 
     def fail(self, error: BaseException) -> None:
         """Ends all processes because of an error of this one."""
         what = str(error) or type(error).__name__
         if self.rank:
-            self._lines[0].try_send(_FAILED, what.encode())
+            self._lines[0].try_send(FAILED, what.encode())
         self._end(f"process {self.rank} of {self.size} failed: {what}")
 
     @contextmanager
@@ -245,6 +264,38 @@ class Group(Alone):
             time.sleep(SILENCE + 2 * _BEAT)  # the lost process, if there is one, ends this one
             raise RuntimeError(f"Training together failed: {error}") from error
 
+    # Stopping
+
+    def stop(self, number: int) -> None:
+        """Stops all processes because of a signal, without waiting for it.
+
+        They end within `signals.STOP_SECONDS`, at once where none has begun to train. It is called
+        by threads: the main one may be in compiled code.
+        """
+        with self._noting:
+            if self.signal is not None:
+                return
+            self.signal, trains = number, self._trains
+        deadline = threading.Timer(signals.STOP_SECONDS, self._end, [_stopped_by(number)])
+        deadline.daemon = True
+        deadline.start()
+        for line in list(self._lines.values()):
+            line.try_send(STOP, bytes([number]))
+        if (self.rank == 0 and not trains) or not self._lines:
+            self._end(_stopped_by(number))
+
+    def goes_on(self) -> bool:
+        """Returns whether all train on after a step, the same in all processes."""
+        with self._noting:
+            self._trains, stops = True, self.signal is not None
+        return self.first(b"stop" if stops else b"go") == b"go"
+
+    def rests(self) -> bool:
+        """Says that no run is trained now; returns whether processes were told to stop."""
+        with self._noting:
+            self._trains = False
+            return self.signal is not None
+
     # Talking
 
     def moved(self, step: int | None = None) -> None:
@@ -260,7 +311,7 @@ class Group(Alone):
         """Returns the values that all processes give, by rank; what JSON can hold."""
         mine = json.dumps(value).encode()
         if self.rank:
-            self._lines[0].send(_DATA, mine)
+            self._send(0, mine)
             return json.loads(self._wait(0))
         values = [value, *(json.loads(self._wait(rank)) for rank in range(1, self.size))]
         self._tell(json.dumps(values).encode())
@@ -277,12 +328,13 @@ class Group(Alone):
         """Parts in peace: waits for all, so that nobody takes an end for a loss."""
         for rank, line in self._lines.items():
             if self.rank:
-                line.send(_BYE, b"")
+                line.send(BYE, b"")
             self._wait(rank)
         self._leaving = True
         if self.rank == 0:
             for line in self._lines.values():
-                line.send(_BYE, b"")
+                line.send(BYE, b"")
+        self._hearing.close()
 
     def _wait(self, rank):
         self._state[2] = True
@@ -292,55 +344,14 @@ class Group(Alone):
             self._state[2] = False
 
     def _tell(self, message):
-        for line in self._lines.values():
-            line.send(_DATA, message)
+        for rank in self._lines:
+            self._send(rank, message)
 
-
-class _Line:
-    """Messages over a socket, each of a kind; a beat goes unsaid while another message is sent."""
-
-    def __init__(self, connection):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(SILENCE)
-        self._socket, self._sending = connection, threading.Lock()
-
-    def send(self, kind, message):
-        with self._sending:
-            self._socket.sendall(_HEAD.pack(kind, len(message)))
-            self._socket.sendall(message)
-
-    def try_send(self, kind, message):
-        # Not at any price: another message may be stuck on its way to a process that is gone.
-        if self._sending.acquire(timeout=1):
-            try:
-                self._socket.sendall(_HEAD.pack(kind, len(message)) + message)
-            except OSError:
-                pass
-            finally:
-                self._sending.release()
-
-    def beat(self, message):
-        if self._sending.acquire(blocking=False):
-            self._sending.release()
-            self.try_send(_LIFE, message)
-
-    def receive(self, timeout=None):
-        self._socket.settimeout(timeout or SILENCE)
-        kind, length = _HEAD.unpack(self._exactly(_HEAD.size))
-        self._socket.settimeout(SILENCE)
-        if kind not in _KINDS:
-            raise EOFError
-        return kind, self._exactly(length)
-
-    def _exactly(self, length):
-        parts = bytearray(length)
-        view, have = memoryview(parts), 0
-        while have < length:
-            got = self._socket.recv_into(view[have:], min(length - have, 1 << 20))
-            if not got:
-                raise EOFError
-            have += got
-        return bytes(parts)
+    def _send(self, rank, message):
+        try:
+            self._lines[rank].send(DATA, message)
+        except OSError as error:
+            self._lost(rank, error)
 
 
 def divisors(number: int) -> str:
@@ -348,15 +359,25 @@ def divisors(number: int) -> str:
     return ", ".join(str(n) for n in range(1, number + 1) if number % n == 0)
 
 
-def _stuck(states):
+def _limit(states):
+    """Returns the seconds in which a process must move."""
+    compiles = any(step <= 1 or moves <= 1 for step, moves, _ in states.values())
+    return COMPILED if compiles else STUCK
+
+
+def _stuck(states, seconds):
     """Returns which processes the others wait for: the last step, and not waiting for others."""
     last = min(state[0] for state in states.values())
     late = [rank for rank, state in states.items() if state[0] == last]
     late = [rank for rank in late if not states[rank][2]] or late
     names = ", ".join(map(str, sorted(late)))
     if len(late) == len(states):
-        return f"no process has moved for {STUCK:.0f} s, all at step {last}"
-    return f"process {names} of {len(states)} has been stuck at step {last} for {STUCK:.0f} s"
+        return f"no process has moved for {seconds:.0f} s, all at step {last}"
+    return f"process {names} of {len(states)} has been stuck at step {last} for {seconds:.0f} s"
+
+
+def _stopped_by(number):
+    return f"Stopped by {signal.Signals(number).name}"
 
 
 def _cores():

@@ -17,10 +17,8 @@ from multiprocessing import connection
 
 from experiments.records.curves import Curves
 from experiments.records.store import Store
+from experiments.training.signals import STOP_SIGNALS, STOPPED
 
-STOPPED = 75
-"""Exit code after SIGTERM: EX_TEMPFAIL, to be tried again."""
-STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 CHECKPOINT_KEPT = "Its last checkpoint is kept: the same command goes on from there."
 
 

@@ -25,16 +25,8 @@ from pathlib import Path
 from experiments.grid.runs import Run
 from experiments.records.store import DamagedError, Store
 from experiments.training.display import Display
-from experiments.training.process import (
-    CHECKPOINT_KEPT,
-    STOP_SIGNALS,
-    STOPPED,
-    train_arm,
-    work,
-)
-
-STOP_SECONDS = 25
-"""So long may runs take to write a checkpoint when they are told to stop: clusters wait 30."""
+from experiments.training.process import CHECKPOINT_KEPT, train_arm, work
+from experiments.training.signals import STOP_SECONDS, STOP_SIGNALS, STOPPED
 
 
 @dataclass

@@ -1,15 +1,15 @@
 """One process of a group that trains runs of a small protocol; `test_distributed.py` starts it.
 
-    python tests/experiments/group_process.py FOLDER PROTOCOL ARMS PORT PROCESSES PROCESS [STEP]
+    python .../group_process.py FOLDER PROTOCOL ARMS PORT PROCESSES PROCESS [STEP [SIGNAL]]
 
 Results go to FOLDER, and there, from each process, `<arm>-<process>.npz`, the weights' averages at
 the end of a run, and `read-<process>.txt`, the indices that it read: a line a step. With port 0 a
-process trains without a group. After STEP the process kills itself as `kill -9` does.
+process trains without a group. After STEP the process sends itself SIGNAL, that of `kill -9` unless
+it is another; with STEP 0 once its first network is built.
 """
 
 import dataclasses
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 from experiments.data.pipeline import Minibatches
 from experiments.grid import arms, protocols
 from experiments.grid.runs import Run
-from experiments.training import distributed, group
+from experiments.training import distributed, group, signals
 from experiments.training.instruments import Instrument
 from experiments.training.launchers import Place
 
@@ -39,14 +39,15 @@ PROTOCOLS = {
 class Kept(Instrument):
     """Keeps what a process read, and the weights at the end."""
 
-    def __init__(self, trainer, folder, last_step):
+    def __init__(self, trainer, folder, last_step, number):
         self._group, self._arm, self._folder = trainer.group, trainer.arm, folder
-        self._left = last_step
+        self._left, self._number = last_step + 1, number
+        self.after_step(None)
 
     def after_step(self, logs):
         self._left -= 1
         if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._number)
 
     def measure(self, moment):
         if moment.last:
@@ -58,18 +59,18 @@ class Kept(Instrument):
         return {}
 
 
-# On a busy machine a process can be silent for long; a killed one is found without that.
-group.START = group.SILENCE = 600.0
+# On a busy machine processes may take long to come; a killed one is found without that.
+group.START = 600.0
 
 
-def main(folder, protocol, names, port, processes, process, last_step="-1"):
+def main(folder, protocol, names, port, processes, process, last_step="-1", number="9"):
     folder, protocol = Path(folder), PROTOCOLS[protocol]
     synchronized = arms.synchronized()
     known = {arm.name: arm for arm in (*arms.PAPER, synchronized)}
     runs = [Run(protocol, known[name], 0) for name in names.split(",")]
 
     def instruments(trainer):
-        return [Kept(trainer, folder, int(last_step))]
+        return [Kept(trainer, folder, int(last_step), int(number))]
 
     read = Minibatches.__getitem__
 
@@ -90,7 +91,10 @@ def main(folder, protocol, names, port, processes, process, last_step="-1"):
             Trainer(protocol, run.arm, source, instruments).run(0, Store(folder))
     else:
         place = Place("localhost", int(port), int(processes), int(process))
-        distributed.run_together(runs, str(folder), str(folder / "data"), place, instruments)
+        data = str(folder / "data")
+        outcome = distributed.run_together(runs, str(folder), data, place, instruments)
+        if outcome.signal:
+            sys.exit(signals.exit_code(outcome.signal))
 
 
 if __name__ == "__main__":
