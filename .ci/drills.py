@@ -13,6 +13,7 @@ takes some forty minutes on two cores; drills can also be done one by one.
 import argparse
 import contextlib
 import io
+import itertools
 import os
 import random
 import resource
@@ -171,10 +172,10 @@ def wait_for_workers(process, number):
 
 def kill_at_random(drill, number, chance):
     """Kill -9 at random moments."""
-    results = None
+    results, folders = None, itertools.count()
     while drill.counts["times"] < number:
-        if results is None:
-            results = drill.folder / f"{drill.name}-killed-{drill.counts['times']}"
+        if results is None:  # a new one: a command with nothing left to do is no run to be killed
+            results = drill.folder / f"{drill.name}-killed-{next(folders)}"
         process = drill.start(results)
         with contextlib.suppress(psutil.TimeoutExpired):
             process.wait(timeout=chance.uniform(0, drill.seconds))
