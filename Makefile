@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DELETE_ON_ERROR:
-.PHONY: install reproduce test figures benchmark docs drills package lint format clean $(BACKENDS:%=test-%)
+.PHONY: install reproduce test figures benchmark docs drills package lint format clean $(BACKENDS:%=test-%) test-any
 
 # Installation: a stamp for each set of requirements, each after the one before. What uses more than the
 # first waits for all of them, so that with --jobs nothing runs while .venv changes.
@@ -66,14 +66,18 @@ docs: install
 	$(MAKE) figures
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
 
-# Tests marked `any_backend` do not depend on the backend: they run on the first of BACKENDS only.
+# Tests marked `any_backend` do not depend on the backend: they run once, on the first of BACKENDS, and
+# beside the others with --jobs.
 
-test: $(BACKENDS:%=test-%) docs
+test: $(BACKENDS:%=test-%) test-any docs
 
 $(BACKENDS:%=test-%): test-%: install
-	KERAS_BACKEND=$* $(BIN)/python -m pytest $(if $(filter-out $(firstword $(BACKENDS)),$*),-m "not slow and not any_backend")
+	KERAS_BACKEND=$* $(BIN)/python -m pytest -m "not slow and not any_backend"
 
-# Faults provoked in real runs, and what was lost counted; some fifteen minutes.
+test-any: install
+	KERAS_BACKEND=$(firstword $(BACKENDS)) $(BIN)/python -m pytest -m "not slow and any_backend"
+
+# Faults provoked in real runs, and what was lost counted: results/drills.csv. Some forty minutes.
 
 drills: export KERAS_BACKEND ?= jax
 drills: .venv/development

@@ -92,7 +92,7 @@ def _parser():
 
     text = "train one run, watched by the monitor, on the backend KERAS_BACKEND"
     monitor = commands.add_parser("monitor", help=text, description=text)
-    monitor.set_defaults(command=_monitor)
+    monitor.set_defaults(command=_monitor, set=[])
     _add_protocol(monitor, default="digits", help="default digits")
     monitor.add_argument("--arm", default="brn-4", help="default brn-4")
     monitor.add_argument("--seed", type=int, default=0, help="default 0")
@@ -238,12 +238,19 @@ def _collect(options):
     from experiments.records.collect import collect
 
     store = Store(options.results)
-    missing = {}
+    missing, unknown = {}, []
     for name in [options.protocol] if options.protocol else store.protocols():
         if not options.protocol and "+" in name:
             print(f"{name}: a quick try with --set, which `collect` takes with the same --set only")
             continue
-        protocol = _protocol(argparse.Namespace(**{**vars(options), "protocol": name}))
+        try:
+            protocol = _protocol(argparse.Namespace(**{**vars(options), "protocol": name}))
+        except ValueError as error:
+            if options.protocol:
+                raise
+            unknown.append(f"{store.root / 'runs' / name} is left out. {error}")
+            print(unknown[-1], file=sys.stderr)
+            continue
         runs = _selected(options, protocol)
         found, missing = collect(store, runs)
         print(f"{store.root / protocol.name}.csv: {found} runs")
@@ -252,7 +259,7 @@ def _collect(options):
             print(f"{left_out} more runs of the protocol were not asked for: not in the table.")
         for run_id, damage in missing.items():
             print(f"missing: {run_id}{': ' if damage else ''}{damage}", file=sys.stderr)
-    return 1 if options.protocol and missing else 0
+    return 1 if unknown or (options.protocol and missing) else 0
 
 
 def _benchmark(options):
@@ -266,7 +273,7 @@ def _benchmark(options):
 
 
 def _monitor(options):
-    (run,) = select_runs(options.protocol, [options.arm], [options.seed])
+    (run,) = select_runs(_protocol(options), [options.arm], [options.seed])
     from experiments.studies import clipping
 
     clipping.record(run, options.every, options.results)

@@ -412,7 +412,6 @@ SMOKE = Protocol(
     training_images=1_438,
     network="inception_small",
     width=2,
-    modules=1,
     steps=6,
     workers=2,
     labels_per_minibatch=16,

@@ -65,7 +65,9 @@ def run_all(
         runs: runs of one protocol, those of an arm next to each other.
         results: folder of results.
         data_dir: folder of data sets.
-        jobs: processes; the cores of this machine are divided among them.
+        jobs: processes; the cores of this machine are divided among as many, or one for each arm of
+            the runs if that is fewer, however many have ended: the backends' sums depend on how
+            many cores make them, and a run is to go on, or begin anew, to the same weights.
         instruments: makes a trainer's instruments beside those of every run; a function of a
             module, which the processes import.
         checkpoint_minutes: how old a checkpoint gets before the next.
@@ -88,10 +90,10 @@ def run_all(
         for run_id, why in outcome.failed.items():
             display.write(f"{run_id}: {why}")
         if arms:
-            jobs = min(jobs, len(arms))
+            places = _divided_cores(min(jobs, len({run.arm.name for run in runs})))[: len(arms)]
             how = (instruments, checkpoint_minutes, events)
             settings = (train or train_arm, results, data_dir, *how)
-            with _Signals() as signals, _Team(arms, jobs, settings, outcome, display) as team:
+            with _Signals() as signals, _Team(arms, places, settings, outcome, display) as team:
                 team.follow(signals)
     return outcome
 
@@ -128,12 +130,12 @@ class _Worker:
 class _Team:
     """The processes of a command, and what they are given to do."""
 
-    def __init__(self, arms, jobs, settings, outcome, display):
+    def __init__(self, arms, places, settings, outcome, display):
         self._arms, self._settings = deque(arms), settings
         self._outcome, self._display = outcome, display
         display.total = sum(run.steps for arm in arms for run in arm)
         self._workers = []
-        for cores in _divided_cores(jobs):
+        for cores in places:
             self._start(cores)
 
     def __enter__(self):
@@ -235,8 +237,9 @@ def _cause_of_death(exitcode):
 
 
 def _divided_cores(jobs):
-    """Returns a set of cores for each job; `None`, no choice, where the system offers none."""
+    """Returns as many cores for each job; `None`, no choice, where the system offers none."""
     if jobs == 1 or not hasattr(os, "sched_getaffinity"):
         return [None] * jobs
     cores = sorted(os.sched_getaffinity(0))
-    return [set(cores[job::jobs]) or set(cores) for job in range(jobs)]
+    share = max(len(cores) // jobs, 1)
+    return [set(cores[job % len(cores) :: jobs][:share]) for job in range(jobs)]

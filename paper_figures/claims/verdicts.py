@@ -27,8 +27,14 @@ SHORTER = {"tiny_imagenet_long": "tiny_imagenet"}
 
 
 def applies(protocol: Protocol) -> bool:
-    """Whether it has the arms that tell what normalization does, at some depth or C5b's."""
-    return any(claim.runs(protocol) for claim in (DAMAGE, *DEPTH))
+    """Whether it has the arms that tell what normalization does.
+
+    These are C5b's, those of some depth, or in the study of the paper's arms those of any claim.
+    """
+    judged = (claim for claim in END if claim.threshold is not None)
+    return any(claim.runs(protocol) for claim in (DAMAGE, *DEPTH)) or (
+        protocol.study("paper") is not None and any(claim.cases(protocol) for claim in judged)
+    )
 
 
 def verdict(estimate: Estimate, threshold: float, below: float | None = None) -> str:

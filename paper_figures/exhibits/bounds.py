@@ -61,6 +61,9 @@ def exhibit(name: str, protocol: Protocol, arms: list[str], section: Section) ->
     if not any(count(protocol, arm) for arm in arms):
         reason = f"{title} is left out: no run of the study {STUDIES[name]} has ended."
         return Exhibit(section, name, title, left_out=reason)
+    if len(arms) < 2:
+        reason = f"{title} is left out: {protocol.name} has no two arms of it to compare."
+        return Exhibit(section, name, title, left_out=reason)
     drawn = draw_bounds if name == "bounds" else draw_high_rate
     parts = differences(protocol, arms)
     if name == "high_rate":

@@ -17,17 +17,20 @@ NOTE = (
     "diverged. A t interval knows nothing of the ends of the scale: where a few seeds differ much, "
     "it can reach above 100 % or below 0 %."
 )
+OWN_ARMS = "own"
+"""The study of the arms that somebody's own protocol adds."""
 WHOLE = ("paper_step", "n", "diverged", "expected")
 
 
 def exhibits(results: Results) -> Iterator[Exhibit]:
     """Give the table of every protocol with runs to put beside the paper's."""
     for protocol in results.protocols:
-        if any(about["paper"] for about in protocol.arms.values()):
+        papers = any(about["paper"] for about in protocol.arms.values())
+        if papers or protocol.study(OWN_ARMS):
             numbers = comparison(protocol, results.paper)
             shown = show_comparison(numbers)
             ours = shown["paper"] == "-"
-            tables = {"paper_rows": (Part(table=shown[~ours]), Part(NOTE))}
+            tables = {"paper_rows": (Part(table=shown[~ours]), Part(NOTE))} if papers else {}
             if ours.any():
                 columns = ["paper", "paper, end of its curve"]
                 more = shown[ours].drop(columns=columns).rename(columns={"row": "arm"})

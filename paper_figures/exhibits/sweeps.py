@@ -107,6 +107,9 @@ def exhibit(sweep: Sweep, protocol: Protocol, arms: list[str], section: Section)
     if not any(count(protocol, arm) for arm in arms):
         reason = f"{title} is left out: no run of the study {sweep.study} has ended."
         return Exhibit(section, sweep.name, title, left_out=reason)
+    if len(_by_setting(sweep, protocol, arms)) < 2:
+        reason = f"{title} is left out: {protocol.name} has no two settings of it to compare."
+        return Exhibit(section, sweep.name, title, left_out=reason)
     beside = _beside(sweep, protocol)
     sentences = [
         f"{title}. {sweep.title}. In {describe_protocol(protocol)}: {_n(protocol, arms)}.",

@@ -31,6 +31,18 @@ def mixed():
     )
 
 
+def small():
+    """Two layers, where it is the data that matter."""
+    return keras.Sequential(
+        [
+            keras.Input((5,)),
+            brn.BatchRenormalization(name="a"),
+            layers.Dense(3, activation="tanh"),
+            KERAS(name="b", scale=False),
+        ]
+    )
+
+
 def received(model, x, name):
     """What the layer of this name receives when the model predicts `x`."""
     layer = model.get_layer(name)
@@ -197,15 +209,15 @@ def as_loader(x):
     ids=["PyDataset", "tf.data", "DataLoader", "generator of pairs", "iterator", "list"],
 )
 def test_every_form_of_data(rng, form):
-    model, x = randomize(mixed()), data(rng)
+    model, x = randomize(small()), data(rng)
     brn.recalibrate(model, form(x))
-    assert_exact(model, x)
+    assert_exact(model, x, "ab")
 
 
 def test_some_steps(rng):
-    model, x = randomize(mixed()), data(rng)
+    model, x = randomize(small()), data(rng)
     brn.recalibrate(model, x, steps=2, batch_size=5)
-    assert_exact(model, x[:10])
+    assert_exact(model, x[:10], "ab")
 
 
 def unchanged(model, before):
@@ -239,7 +251,7 @@ def endless(x):
     ],
 )
 def test_a_pass_that_fails_changes_nothing(rng, make, steps, message):
-    model = randomize(mixed())
+    model = randomize(small())
     before = [numpy(value) for value in model.variables]
     with pytest.raises(ValueError, match=message):
         brn.recalibrate(model, make(data(rng)), steps=steps, batch_size=8)
@@ -259,7 +271,7 @@ def test_errors_from_the_data_change_nothing(rng):
                 raise DiskError
             return super().__getitem__(index)
 
-    model = randomize(mixed())
+    model = randomize(small())
     before = [numpy(value) for value in model.variables]
     with pytest.raises(DiskError):
         brn.recalibrate(model, Failing(data(rng)))
@@ -275,7 +287,7 @@ def test_data_that_shrink(rng):
             self.parts = self.parts[1:]
             return iter(self.parts)
 
-    model = randomize(mixed())
+    model = randomize(small())
     with pytest.raises(ValueError, match=r"short of 3 batches.*Received: 2 batches, steps=None"):
         brn.recalibrate(model, Shrinking(np.split(data(rng), 4)))
 
@@ -284,27 +296,27 @@ def test_data_that_do_not_end(rng):
     class Endless(Batches):
         num_batches = None
 
-    model, x = randomize(mixed()), data(rng)
+    model, x = randomize(small()), data(rng)
     with pytest.raises(ValueError, match=r"do not end.*steps=None, data=.*Endless"):
         brn.recalibrate(model, Endless(x))
     brn.recalibrate(model, Endless(x), steps=4)
-    assert_exact(model, x)
+    assert_exact(model, x, "ab")
     brn.recalibrate(randomize(model), endless(x), steps=1)
-    assert_exact(model, x)
+    assert_exact(model, x, "ab")
     if BACKEND == "tensorflow":
         with pytest.raises(ValueError, match="do not end"):
             brn.recalibrate(model, as_dataset(x).repeat())
 
 
 def test_frozen_and_chosen_layers(rng):
-    model, x = randomize(mixed()), data(rng)
-    model.get_layer("b").trainable = False
-    kept = statistics(model.get_layer("b"))
+    model, x = randomize(small()), data(rng)
+    model.get_layer("a").trainable = False
+    kept = statistics(model.get_layer("a"))
     brn.recalibrate(model, x)
-    np.testing.assert_array_equal(statistics(model.get_layer("b")), kept)
-    assert_exact(model, x, "acd")  # given what b does with its averages
-    brn.recalibrate(model, x, layers=["b"])
-    assert_exact(model, x, "b")
+    np.testing.assert_array_equal(statistics(model.get_layer("a")), kept)
+    assert_exact(model, x, "b")  # given what a does with its averages
+    brn.recalibrate(model, x, layers=["a"])
+    assert_exact(model, x, "a")
     model.trainable = False
     with pytest.raises(ValueError, match=r"All normalization layers are frozen.*layers=None"):
         brn.recalibrate(model, x)
@@ -374,38 +386,30 @@ def test_training_goes_on_afterwards(rng):
     assert (statistics(model.get_layer("a"))[0] != after).all()
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "passes"])
-def test_numbers_out_of_range(rng, name):
-    with pytest.raises(ValueError, match=rf"{name}.*Received: {name}=0"):
-        brn.recalibrate(mixed(), data(rng), **{name: 0})
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            {"batch_size": None},
-            "must be a positive integer. Received: batch_size=None",
-        ),
+        ({"batch_size": None}, "must be a positive integer. Received: batch_size=None"),
+        ({"batch_size": 0}, "must be a positive integer. Received: batch_size=0"),
         ({"steps": 0}, "None for all batches. Received: steps=0"),
         ({"passes": 0}, "None for as many as there are layers. Received: passes=0"),
     ],
 )
 def test_numbers_of_batches(rng, arguments, message):
     with pytest.raises(ValueError, match=message):
-        brn.recalibrate(randomize(mixed()), data(rng), **arguments)
+        brn.recalibrate(randomize(small()), data(rng), **arguments)
 
 
 @pytest.mark.parametrize("wrong", [None, "abc"])
 def test_data_that_are_none(wrong):
     with pytest.raises(ValueError, match=f"must be arrays.*Received: data={wrong!r}"):
-        brn.recalibrate(randomize(mixed()), wrong)
+        brn.recalibrate(randomize(small()), wrong)
 
 
 def test_labels_are_not_inputs(rng):
     x = data(rng)
     with pytest.raises(ValueError, match=r"pass x alone.*Received: 2 arrays"):
-        brn.recalibrate(randomize(mixed()), (x, x[:, 0]))
+        brn.recalibrate(randomize(small()), (x, x[:, 0]))
 
 
 def test_what_is_no_model(rng):

@@ -111,7 +111,7 @@ def test_a_run_measures_statistics_and_minibatches(measured):
     result, _ = measured
     first, last = result["curve"]
     assert result["config"]["measurements"] == ["norms", "statistics", "minibatches"]
-    assert first["weight_norm_layer_09"] > 0
+    assert first["weight_norm_layer_01"] > 0
     assert "mean_distance_alpha_0.1" not in first  # every second evaluation
     assert last["accuracy_minibatch_064_percent"] == last["accuracy_test_set_percent"]
     assert last["changes_minibatch_064_percent"] == last["changes_minibatch_001_percent"] == 0

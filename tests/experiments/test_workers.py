@@ -7,8 +7,11 @@ import time
 
 import psutil
 import pytest
+from runs_fixtures import result
 
 from experiments.grid.runs import select_runs
+from experiments.records.store import Store
+from experiments.training import workers
 from experiments.training.workers import run_all
 
 pytestmark = pytest.mark.any_backend
@@ -43,6 +46,13 @@ def pretend(runs, pipe, stop, store, wish, *_):
 
 def broken(runs, pipe, *_):
     os._exit(3)
+
+
+def placed(runs, pipe, stop, store, *_):
+    """In place of training: writes down on how many cores it is."""
+    (store.root / runs[0].arm.name).write_text(str(len(os.sched_getaffinity(0))))
+    for run in runs:
+        pipe.send(("ended", run, "finished"))
 
 
 def children():
@@ -85,6 +95,25 @@ def test_processes_that_cannot_begin_do_not_leave_the_command_waiting(tmp_path):
     found = run_all(RUNS[:2], tmp_path, train=broken)
     assert set(found.failed) == {run.id for run in RUNS[:2]}
     assert "exit code 3" in found.failed[RUNS[0].id]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs a choice of cores")
+def test_a_run_is_on_as_many_cores_whatever_has_ended_before(tmp_path):
+    """On more, its sums would be others, and so its weights."""
+    store = Store(tmp_path)
+    run_all(RUNS, tmp_path, jobs=2, train=placed)
+    cores = (tmp_path / "brn-32").read_text()
+    assert int(cores) == max(len(os.sched_getaffinity(0)) // 2, 1)
+    for run in RUNS[:2]:
+        store.write_result(run, result(run))
+    run_all(RUNS, tmp_path, jobs=2, train=placed)
+    assert (tmp_path / "brn-32").read_text() == cores
+
+
+@pytest.mark.parametrize(("cores", "jobs", "each"), [(2, 2, 1), (5, 2, 2), (8, 3, 2), (2, 3, 1)])
+def test_all_jobs_have_as_many_cores(monkeypatch, cores, jobs, each):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert [len(share) for share in workers._divided_cores(jobs)] == [each] * jobs
 
 
 def test_without_data_the_command_ends_whatever_the_size_of_the_grid(tmp_path):
