@@ -24,7 +24,7 @@ class TrainingPass:
     def __init__(self, layer: keras.Layer) -> None:
         pass
 
-    def recall(self, statistics: Sequence[Tensor], before: tuple[Tensor, ...]) -> Any:
+    def recall(self, statistics: Sequence[Tensor | None], before: tuple[Tensor, ...]) -> Any:
         """Returns `before`, or what it was in the pass that this one replays.
 
         Args:

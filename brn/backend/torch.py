@@ -41,11 +41,11 @@ class TrainingPass(other.TrainingPass):
         compiling = torch.compiler.is_compiling()
         self.replayed = not compiling and torch._C._current_graph_task_id() != -1
 
-    def recall(self, statistics: Sequence[Tensor], before: tuple[Tensor, ...]) -> Any:
+    def recall(self, statistics: Sequence[Tensor | None], before: tuple[Tensor, ...]) -> Any:
         """See `brn.backend.other.TrainingPass.recall`."""
         if not self.replayed and (torch.compiler.is_compiling() or not torch.is_grad_enabled()):
             return before
-        statistics = [torch.as_tensor(value).detach() for value in statistics]
+        statistics = [value.detach() for value in statistics if value is not None]
         if not self.replayed:
             self._seen = _Remembered(statistics, before)
             return before
