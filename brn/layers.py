@@ -24,7 +24,6 @@ from brn.arguments import (
 )
 from brn.backend import ops
 from brn.grouping import in_groups
-from brn.kernels import SplitMean
 from brn.probe import observe
 from brn.types import Config, Constraint, Initializer, Regularizer, Shape, Tensor
 
@@ -59,11 +58,13 @@ def _at_least_float32(*dtypes: str) -> str:
     return "float64" if "float64" in dtypes else keras.backend.result_type(*dtypes, "float32")
 
 
-def _mean_over_groups(values: Tensor, count: Tensor) -> Tensor:
+def _mean_over_groups(values: Tensor, count: Tensor | None) -> Tensor:
     # Without the dimensions of size 1, over which XLA is slow to sum.
-    values = values[:, 0, :, 0]
     if values.shape[0] == 1:
-        return values[0]
+        return backend.reshape(values, (-1,))
+    values = values[:, 0, :, 0]
+    if count is None:
+        return ops.sum(values, axis=0) / values.shape[0]
     count = count[:, 0, :, 0]
     share = count / ops.clip(ops.sum(count, axis=0, keepdims=True), 1.0, float("inf"))
     return ops.sum(share * values, axis=0)
@@ -204,9 +205,10 @@ class _MinibatchNormalization(keras.layers.Layer):
             if valid is not None:
                 # A group in which all of a channel is masked has no statistics of its own.
                 mu_B, sigma_B = mu_B.where(count > 0, mu), ops.where(count > 0, sigma_B, sigma)
-            r, d = self._renormalization(mu_B, sigma_B, mu, sigma, *bounds)
+            distance = mu_B - mu
+            r, d = self._renormalization(distance, sigma_B, sigma, *bounds)
             y = kernel.normalize(x, mu_B, sigma_B, r, d, gamma, beta)
-            return y, mu_B - mu, sigma_B, variance_B, count
+            return y, distance, sigma_B, variance_B, count
 
         mask = check_mask(mask, x)
         y, *statistics = in_groups(normalize, x, self._channel_axis, self.microbatch_size, mask)
@@ -240,22 +242,22 @@ class _MinibatchNormalization(keras.layers.Layer):
         spread_B: Tensor,
         count: Tensor | None,
         alpha: float | Tensor,
-    ) -> Tensor:
+    ) -> int | Tensor:
         """Moves both averages by `alpha` times the groups' mean distance from them.
 
-        The mean is weighted by `count`; groups without it are of one size. Returns what counted of
-        each group and channel: nothing of one whose statistics are not finite.
+        The mean is weighted by `count`; groups without it are of one size. Nothing counts of a
+        group and channel whose statistics are not finite. Returns 1 if anything counted, else 0.
         """
         spread = backend.reshape(ops.cast(averages[1], spread_B.dtype), _PER_CHANNEL)
-        changes = (mean_change, spread_B - spread)
-        counted = ops.cast(ops.isfinite(changes[0] + changes[1]), spread_B.dtype)
-        if count is not None:
-            counted = counted * count
+        changes, counted = [mean_change, spread_B - spread], None
+        if count is not None or not backend.known_finite(*changes):
+            counted = ops.cast(ops.isfinite(changes[0] + changes[1]), spread_B.dtype)
+            counted = counted if count is None else counted * count
+            changes = [ops.where(counted > 0, each, ops.zeros_like(each)) for each in changes]
         for statistic, old, change in zip(self._moving, averages, changes, strict=True):
-            change = ops.where(counted > 0, change, ops.zeros_like(change))
-            change = _mean_over_groups(change, counted)
-            statistic.assign(old + ops.cast(alpha * change, statistic.dtype))
-        return counted
+            change = alpha * _mean_over_groups(change, counted)
+            backend.move(statistic, old, ops.cast(change, statistic.dtype))
+        return 1 if counted is None else ops.cast(ops.any(counted > 0), "int32")
 
     def reset_statistics(self) -> None:
         """Sets both averages back to their starting values; `gamma` and `beta` stay.
@@ -387,7 +389,7 @@ class BatchNormalization(_MinibatchNormalization):
         return ()
 
     def _renormalization(
-        self, mu_B: SplitMean, sigma_B: Tensor, mu: Tensor, sigma: Tensor
+        self, distance: Tensor, sigma_B: Tensor, sigma: Tensor
     ) -> tuple[Tensor, Tensor]:
         # A group without statistics of its own already has mu and sigma, so this holds for it too.
         return 1.0, 0.0
@@ -551,20 +553,23 @@ class BatchRenormalization(_MinibatchNormalization):
     def _sigma(self, spread: Tensor) -> Tensor:
         return ops.clip(spread, self.epsilon**0.5, float("inf"))
 
-    def _bounds(self, dtype: str) -> tuple[Tensor, ...]:
-        return self.clipping_bounds(dtype)
+    def _bounds(self, dtype: str) -> tuple[float | Tensor, ...]:
+        step = backend.known_number(self.step.value)
+        numbers = [bound.number(step) for bound in (self.r_max, self.d_max)]
+        return self.clipping_bounds(dtype) if None in numbers else tuple(numbers)
 
     def _renormalization(
         self,
-        mu_B: SplitMean,
+        distance: Tensor,
         sigma_B: Tensor,
-        mu: Tensor,
         sigma: Tensor,
-        r_max: Tensor,
-        d_max: Tensor,
+        r_max: float | Tensor,
+        d_max: float | Tensor,
     ) -> tuple[Tensor, Tensor]:
+        if isinstance(r_max, float) and r_max == 1.0 and d_max == 0.0:
+            return 1.0, 0.0
         r = ops.stop_gradient(ops.clip(sigma_B / sigma, 1 / r_max, r_max))
-        d = ops.stop_gradient(ops.clip((mu_B - mu) / sigma, -d_max, d_max))
+        d = ops.stop_gradient(ops.clip(distance / sigma, -d_max, d_max))
         return r, d
 
     def _update(
@@ -581,8 +586,8 @@ class BatchRenormalization(_MinibatchNormalization):
             # 1 - (1 - alpha)^steps; momentum 0 or 1 needs no correction, and has no logarithm.
             if 0.0 < self.momentum < 1.0:
                 alpha = alpha / -ops.expm1(steps * math.log(self.momentum))
-        counted = self._move(averages, mean_change, sigma_B, count, alpha)
-        self.step.assign(self.step + ops.cast(ops.any(counted > 0), "int32"))
+        moved = self._move(averages, mean_change, sigma_B, count, alpha)
+        backend.move(self.step, self.step.value, moved)
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""

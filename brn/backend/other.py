@@ -47,6 +47,24 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def known_finite(*values: Tensor) -> bool:
+    """Returns whether all numbers in tensors of one shape are finite, if that costs little to ask.
+
+    `False` says nothing.
+    """
+    return False
+
+
+def known_number(x: Tensor) -> Any:
+    """Returns a scalar tensor as a number of Python, or `None` where asking is not for free."""
+    return None
+
+
+def move(variable: keras.Variable, old: Tensor, change: Tensor) -> None:
+    """Adds `change` to a variable, whose present value is `old`."""
+    variable.assign(old + change)
+
+
 def read(variable: keras.Variable) -> Tensor:
     """Returns the present value of `variable`."""
     return ops.convert_to_tensor(variable.value)

@@ -1,6 +1,8 @@
 """PyTorch: nothing is compiled, so that every call of Python counts."""
 
 import dataclasses
+import functools
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -94,6 +96,44 @@ class ops:  # noqa: N801  # as `keras.ops`
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """See `brn.backend.other.compiled`."""
     return torch.no_grad()(function)
+
+
+def known_finite(*values: Tensor) -> bool:
+    """See `brn.backend.other.known_finite`."""
+    total = functools.reduce(torch.add, values)
+    return _costs_nothing_to_ask(total) and math.isfinite(total.sum().item())
+
+
+def known_number(x: Tensor) -> Any:
+    """See `brn.backend.other.known_number`."""
+    return x.item() if _costs_nothing_to_ask(x) else None
+
+
+def _costs_nothing_to_ask(x: Tensor) -> bool:
+    """Returns whether Python may see the numbers of `x`, and need not wait for a device."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not transformed(x)
+
+
+class _Around(keras.StatelessScope):
+    """Entered and left at once, to learn the scope around it, for which Keras has no question."""
+
+    initialize_variables = False
+
+    def __init__(self) -> None:
+        pass
+
+
+def move(variable: keras.Variable, old: Tensor, change: Tensor) -> None:
+    """See `brn.backend.other.move`: in place, but where a scope keeps the changes of variables."""
+    if torch.compiler.is_compiling():
+        variable.assign(old + change)
+        return
+    with _Around() as scope:
+        pass
+    if scope.original_scope is None:
+        variable.value.detach().add_(change)
+    else:
+        variable.assign(old + change)
 
 
 def read(variable: keras.Variable) -> Tensor:
