@@ -255,8 +255,8 @@ class _MinibatchNormalization(keras.layers.Layer):
             counted = counted if count is None else counted * count
             changes = [ops.where(counted > 0, each, ops.zeros_like(each)) for each in changes]
         for statistic, old, change in zip(self._moving, averages, changes, strict=True):
-            change = alpha * _mean_over_groups(change, counted)
-            backend.move(statistic, old, ops.cast(change, statistic.dtype))
+            change = ops.cast(_mean_over_groups(change, counted), old.dtype)
+            backend.move(statistic, change, alpha, old)
         return 1 if counted is None else ops.cast(ops.any(counted > 0), "int32")
 
     def reset_statistics(self) -> None:
@@ -587,7 +587,7 @@ class BatchRenormalization(_MinibatchNormalization):
             if 0.0 < self.momentum < 1.0:
                 alpha = alpha / -ops.expm1(steps * math.log(self.momentum))
         moved = self._move(averages, mean_change, sigma_B, count, alpha)
-        backend.move(self.step, self.step.value, moved)
+        backend.move(self.step, moved)
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""

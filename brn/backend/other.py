@@ -60,9 +60,10 @@ def known_number(x: Tensor) -> Any:
     return None
 
 
-def move(variable: keras.Variable, old: Tensor, change: Tensor) -> None:
-    """Adds `change` to a variable, whose present value is `old`."""
-    variable.assign(old + change)
+def move(variable: keras.Variable, change: Any, alpha: Any = 1, old: Tensor | None = None) -> None:
+    """Adds `alpha * change` to a variable; `old` is its present value, where that was read."""
+    old = variable.value if old is None else old
+    variable.assign(old + ops.cast(alpha * change, old.dtype))
 
 
 def read(variable: keras.Variable) -> Tensor:

@@ -90,7 +90,8 @@ class ops:  # noqa: N801  # as `keras.ops`
     @staticmethod
     def cast(x: Tensor, dtype: str | torch.dtype) -> Tensor:
         """Returns `x` in a dtype, given as PyTorch's or by its name."""
-        return x.to(dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype))
+        dtype = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype)
+        return x if x.dtype is dtype else x.to(dtype)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -123,17 +124,17 @@ class _Around(keras.StatelessScope):
         pass
 
 
-def move(variable: keras.Variable, old: Tensor, change: Tensor) -> None:
+def move(variable: keras.Variable, change: Any, alpha: Any = 1, old: Tensor | None = None) -> None:
     """See `brn.backend.other.move`: in place, but where a scope keeps the changes of variables."""
     if torch.compiler.is_compiling():
-        variable.assign(old + change)
-        return
+        return other.move(variable, change, alpha, old)
     with _Around() as scope:
         pass
-    if scope.original_scope is None:
-        variable.value.detach().add_(change)
-    else:
-        variable.assign(old + change)
+    if scope.original_scope is not None:
+        return other.move(variable, change, alpha, old)
+    if isinstance(alpha, torch.Tensor):
+        change, alpha = alpha * change, 1
+    variable.value.detach().add_(change, alpha=alpha)
 
 
 def read(variable: keras.Variable) -> Tensor:

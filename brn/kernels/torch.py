@@ -83,7 +83,7 @@ def normalize(
     In the gradient, `mu_B` and `sigma_B` are the functions of `x` that they are, `r` and `d`
     constants. It keeps `x` and numbers per channel, and has a gradient itself.
     """
-    return _Normalize.apply(x, gamma, beta, mu_B, sigma_B, r, d)
+    return _Normalize.apply(x, gamma, beta, (mu_B, sigma_B, r, d))
 
 
 class _Normalize(torch.autograd.Function):
@@ -91,42 +91,32 @@ class _Normalize(torch.autograd.Function):
     # knows no `torch.func`, for which the plain functions serve.
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        gamma: Tensor,
-        beta: Tensor,
-        mu_B: SplitMean,
-        sigma_B: Tensor,
-        r: Tensor,
-        d: Tensor,
+        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, constants: tuple[Any, ...]
     ) -> Tensor:
-        ctx.save_for_backward(*filter(torch.is_tensor, (x, gamma)))
-        ctx.constants = mu_B, sigma_B, r, d
-        slope = _scale(gamma, r) / sigma_B
-        constant = gamma * d + beta if torch.is_tensor(d) else beta
+        ctx.save_for_backward(x, gamma if isinstance(gamma, torch.Tensor) else None)
+        ctx.constants = constants
+        mu_B, sigma_B, r, d = constants
+        slope = (gamma if isinstance(r, float) else gamma * r) / sigma_B
+        constant = beta if isinstance(d, float) else gamma * d + beta
         return torch.addcmul(constant - mu_B.offset * slope, _shifted(x, mu_B), slope)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        x, *gamma = ctx.saved_tensors
+        x, gamma = ctx.saved_tensors
         mu_B, sigma_B, r, d = ctx.constants
-        scale = _scale(*(gamma or (1.0,)), r)
+        scale = r if gamma is None else gamma if isinstance(r, float) else gamma * r
         if torch.is_grad_enabled() or transformed(dy):
             gradients = _differentiable_backward(dy, x, mu_B, sigma_B, scale)
         else:
             backward = _backward if x.shape[0] > 1 else _backward_of_one
             gradients = backward(dy, _shifted(x, mu_B), mu_B.offset, sigma_B, scale)
         dx, dgamma, dbeta = gradients
-        if torch.is_tensor(r):
+        if not isinstance(r, float):
             dgamma = r * dgamma + d * dbeta
         if x.shape[0] > 1:
-            dgamma, dbeta = (value.sum(0, keepdim=True) for value in (dgamma, dbeta))
-        for_gamma, for_beta = ctx.needs_input_grad[1:3]
-        return dx, dgamma if for_gamma else None, dbeta if for_beta else None, *(None,) * 4
-
-
-def _scale(gamma: Tensor, r: Tensor) -> Tensor:
-    return gamma * r if torch.is_tensor(r) else gamma
+            dgamma, dbeta = dgamma.sum(0, keepdim=True), dbeta.sum(0, keepdim=True)
+        _, for_gamma, for_beta, _ = ctx.needs_input_grad
+        return dx, dgamma if for_gamma else None, dbeta if for_beta else None, None
 
 
 def _backward(dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, scale: Tensor) -> Any:
@@ -156,10 +146,10 @@ def _write_dx(
 
 def _backward_of_one(dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, scale: Tensor) -> Any:
     """The same for a single group."""
-    dx, *totals = torch.ops.aten.native_batch_norm_backward(
+    dx, total_dy_x, total_dy = torch.ops.aten.native_batch_norm_backward.default(
         _as_images(dy),
         _as_images(x),
-        scale.view(-1) if torch.is_tensor(scale) else None,
+        None if isinstance(scale, float) else scale.view(-1),
         None,
         None,
         offset.view(-1),
@@ -168,7 +158,7 @@ def _backward_of_one(dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, sca
         0.0,
         [True, True, True],
     )
-    return dx.view(x.shape), *(total.view(sigma_B.shape) for total in totals)
+    return dx.view(x.shape), total_dy_x.view(sigma_B.shape), total_dy.view(sigma_B.shape)
 
 
 def _differentiable_backward(
