@@ -29,7 +29,7 @@ from experiments.data.pipeline import Minibatches
 from experiments.data.sampling import Structured
 from experiments.data.splits import DecodedSplit
 from experiments.speed import subjects
-from experiments.speed.timing import Spread, faster, take_turns
+from experiments.speed.timing import Spread, faster, python_calls, take_turns
 from experiments.training import models
 from experiments.training.environment import environment
 
@@ -173,6 +173,15 @@ def time_layers(
         results.add_ratios(name, times, bars)
 
 
+def count_calls(results: Results, shape) -> None:
+    """Counts the calls of Python of a pass: where nothing is compiled, that is what it costs."""
+    passes = subjects.few(shape)
+    calls = {what: python_calls(function) for (what, _), function in passes.items()}
+    for name, what in (("BRN", "brn"), ("BN", "bn")):
+        ratio = Spread.of([calls[what] / calls["Keras bn"]])
+        results.add_ratio(f"calls of Python, {name} / BN of Keras", _name(shape), ratio, 1.0)
+
+
 def time_parts(results: Results, shape, rounds: int) -> None:
     """Times what our passes are made of, for one group and for microbatches of 4."""
     passes = subjects.parts(shape) | subjects.parts(shape, microbatch_size=4)
@@ -293,4 +302,6 @@ def run(folder: str | Path, rounds: int = 31, quick: bool = False, gpu: bool = F
             time_steps(results, rounds, "resnet50", 64, (224, 224, 3))
         time_pipeline(results, consumed, rounds)
         measure_memory(results, SHAPES[0])
+    if backend == "torch":
+        count_calls(results, TINY)
     results.write(folder)

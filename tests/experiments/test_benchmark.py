@@ -44,6 +44,13 @@ class TestTiming:
         assert len(rounds) == 9
         assert set(rounds) == {("slow", "fast"), ("fast", "slow")}
 
+    def test_calls_are_counted(self):
+        def function():
+            for _ in range(3):
+                abs(len([]))
+
+        assert timing.python_calls(function) == 6
+
     def test_the_faster_of_two(self):
         times = {"a": np.array([1.0, 2.0, 90.0]), "b": np.array([3.0, 3.0, 3.0])}
         assert timing.faster(times, ["a", "b"]) == "a"
@@ -140,6 +147,7 @@ def test_quick_run(tmp_path, monkeypatch, gpu):
     )
     assert {bar.name for bar in bars} < names
     assert any(name.startswith("held for the backward pass") for name in names)
+    assert ("calls of Python, BRN / BN of Keras" in names) == (BACKEND == "torch")
     what = {row["what"] for row in times}
     assert {"brn", "bn", "Keras bn", "Keras renorm", "brn, microbatches of 4", "brn, plain"} < what
     peer = {"tensorflow": "tf_keras bn", "torch": "torch.nn.BatchNorm2d", "jax": "Keras bn"}[
