@@ -34,6 +34,11 @@ class ClipSchedule:
     ```
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls) and "number" not in vars(cls):
+            cls.number = ClipSchedule.number  # type: ignore[method-assign]  # not a base's bound
+
     def __call__(self, step: Tensor) -> Tensor:
         """Returns the bound at a training step.
 
