@@ -12,7 +12,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DELETE_ON_ERROR:
-.PHONY: install reproduce test figures benchmark docs drills package lint format clean $(BACKENDS:%=test-%) test-any
+.PHONY: install reproduce test figures benchmark benchmark-gpu docs drills package lint format clean \
+  $(BACKENDS:%=test-%) test-any
 
 # Installation: a stamp for each set of requirements, each after the one before. What uses more than the
 # first waits for all of them, so that with --jobs nothing runs while .venv changes.
@@ -58,6 +59,14 @@ figures: .venv/experiments
 
 benchmark: install
 	for backend in $(BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python -m experiments benchmark || exit 1; done
+	$(MAKE) figures
+
+# The same on a GPU, in float32 and bfloat16, where the backend has one; else it says so.
+
+GPU_BACKENDS ?= jax torch
+
+benchmark-gpu: install $(if $(filter torch,$(GPU_BACKENDS)),.venv/torch)
+	for backend in $(GPU_BACKENDS); do KERAS_BACKEND=$$backend $(BIN)/python -m experiments benchmark --gpu || exit 1; done
 	$(MAKE) figures
 
 # The documentation, into docs/_build/html; a warning is an error.

@@ -9,10 +9,9 @@ from typing import Any, Self
 
 import keras
 
-from brn import schedules
+from brn import backend, schedules
 from brn.arguments import bounds_of_keras, check_boolean, check_bounds
 from brn.backend import ops
-from brn.kernels import SplitMean
 from brn.minibatch import Averages, MinibatchNormalization
 from brn.types import Config, Shape, Tensor
 
@@ -95,7 +94,7 @@ class BatchNormalization(MinibatchNormalization):
         return ()
 
     def _renormalization(
-        self, mu_B: SplitMean, sigma_B: Tensor, mu: Tensor, sigma: Tensor
+        self, distance: Tensor, sigma_B: Tensor, sigma: Tensor
     ) -> tuple[Tensor, Tensor]:
         # A group without statistics of its own already has mu and sigma, so this holds for it too.
         return 1.0, 0.0
@@ -256,7 +255,8 @@ class BatchRenormalization(MinibatchNormalization):
                 "The bounds are floating numbers at the step of a layer that is built, or was "
                 f"called once. Received: {self.name!r}, built={self.built}, dtype={dtype!r}"
             )
-        return self._bounds(dtype)
+        step = ops.cast(self.step.value, dtype)
+        return self.r_max(step), self.d_max(step)
 
     @property
     def _moving(self) -> tuple[keras.Variable, keras.Variable]:
@@ -265,21 +265,23 @@ class BatchRenormalization(MinibatchNormalization):
     def _sigma(self, spread: Tensor) -> Tensor:
         return ops.clip(spread, self.epsilon**0.5, float("inf"))
 
-    def _bounds(self, dtype: str) -> tuple[Tensor, ...]:
-        step = ops.cast(self.step.value, dtype)
-        return self.r_max(step), self.d_max(step)
+    def _bounds(self, dtype: str) -> tuple[float | Tensor, ...]:
+        step = backend.known_number(self.step.value)
+        numbers = [bound.number(step) for bound in (self.r_max, self.d_max)]
+        return self.clipping_bounds(dtype) if None in numbers else tuple(numbers)
 
     def _renormalization(
         self,
-        mu_B: SplitMean,
+        distance: Tensor,
         sigma_B: Tensor,
-        mu: Tensor,
         sigma: Tensor,
-        r_max: Tensor,
-        d_max: Tensor,
+        r_max: float | Tensor,
+        d_max: float | Tensor,
     ) -> tuple[Tensor, Tensor]:
+        if isinstance(r_max, float) and r_max == 1.0 and d_max == 0.0:
+            return 1.0, 0.0
         r = ops.stop_gradient(ops.clip(sigma_B / sigma, 1 / r_max, r_max))
-        d = ops.stop_gradient(ops.clip((mu_B - mu) / sigma, -d_max, d_max))
+        d = ops.stop_gradient(ops.clip(distance / sigma, -d_max, d_max))
         return r, d
 
     def _update(
@@ -296,8 +298,8 @@ class BatchRenormalization(MinibatchNormalization):
             # 1 - (1 - alpha)^steps; momentum 0 or 1 needs no correction, and has no logarithm.
             if 0.0 < self.momentum < 1.0:
                 alpha = alpha / -ops.expm1(steps * math.log(self.momentum))
-        counted = self._move(averages, mean_change, sigma_B, count, alpha)
-        self.step.assign(self.step + ops.cast(ops.any(counted > 0), "int32"))
+        moved = self._move(averages, mean_change, sigma_B, count, alpha)
+        backend.move(self.step, moved)
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""

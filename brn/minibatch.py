@@ -61,11 +61,13 @@ def _at_least_float32(*dtypes: str) -> str:
     return "float64" if "float64" in dtypes else keras.backend.result_type(*dtypes, "float32")
 
 
-def _mean_over_groups(values: Tensor, count: Tensor) -> Tensor:
+def _mean_over_groups(values: Tensor, count: Tensor | None) -> Tensor:
     # Without the dimensions of size 1, over which XLA is slow to sum.
-    values = values[:, 0, :, 0]
     if values.shape[0] == 1:
-        return values[0]
+        return backend.reshape(values, (-1,))
+    values = values[:, 0, :, 0]
+    if count is None:
+        return ops.sum(values, axis=0) / values.shape[0]
     count = count[:, 0, :, 0]
     share = count / ops.clip(ops.sum(count, axis=0, keepdims=True), 1.0, float("inf"))
     return ops.sum(share * values, axis=0)
@@ -233,9 +235,10 @@ class MinibatchNormalization(keras.layers.Layer):
             if valid is not None:
                 # A group in which all of a channel is masked has no statistics of its own.
                 mu_B, sigma_B = mu_B.where(count > 0, mu), ops.where(count > 0, sigma_B, sigma)
-            r, d = self._renormalization(mu_B, sigma_B, mu, sigma, *bounds)
+            distance = mu_B - mu
+            r, d = self._renormalization(distance, sigma_B, sigma, *bounds)
             y = kernel.normalize(x, mu_B, sigma_B, r, d, gamma, beta)
-            return y, mu_B - mu, sigma_B, variance_B, count
+            return y, distance, sigma_B, variance_B, count
 
         y, *statistics = in_groups(normalize, x, self._channel_axis, self.microbatch_size, mask)
         if not training_pass.replayed:
@@ -268,22 +271,22 @@ class MinibatchNormalization(keras.layers.Layer):
         spread_B: Tensor,
         count: Tensor | None,
         alpha: float | Tensor,
-    ) -> Tensor:
+    ) -> int | Tensor:
         """Moves both averages by `alpha` times the groups' mean distance from them.
 
-        The mean is weighted by `count`; groups without it are of one size. Returns what counted of
-        each group and channel: nothing of one whose statistics are not finite.
+        The mean is weighted by `count`; groups without it are of one size. Nothing counts of a
+        group and channel whose statistics are not finite. Returns 1 if anything counted, else 0.
         """
         spread = backend.reshape(ops.cast(averages[1], spread_B.dtype), _PER_CHANNEL)
-        changes = (mean_change, spread_B - spread)
-        counted = ops.cast(ops.isfinite(changes[0] + changes[1]), spread_B.dtype)
-        if count is not None:
-            counted = counted * count
+        changes, counted = [mean_change, spread_B - spread], None
+        if count is not None or not backend.known_finite(*changes):
+            counted = ops.cast(ops.isfinite(changes[0] + changes[1]), spread_B.dtype)
+            counted = counted if count is None else counted * count
+            changes = [ops.where(counted > 0, each, ops.zeros_like(each)) for each in changes]
         for statistic, old, change in zip(self._moving, averages, changes, strict=True):
-            change = ops.where(counted > 0, change, ops.zeros_like(change))
-            change = _mean_over_groups(change, counted)
-            statistic.assign(old + ops.cast(alpha * change, statistic.dtype))
-        return counted
+            change = ops.cast(_mean_over_groups(change, counted), old.dtype)
+            backend.move(statistic, change, alpha, old)
+        return 1 if counted is None else ops.cast(ops.any(counted > 0), "int32")
 
     def reset_statistics(self) -> None:
         """Sets both averages back to their starting values; `gamma` and `beta` stay.

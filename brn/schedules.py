@@ -34,6 +34,11 @@ class ClipSchedule:
     ```
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls) and "number" not in vars(cls):
+            cls.number = ClipSchedule.number  # type: ignore[method-assign]  # not a base's bound
+
     def __call__(self, step: Tensor) -> Tensor:
         """Returns the bound at a training step.
 
@@ -45,6 +50,14 @@ class ClipSchedule:
             A scalar floating tensor.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement __call__(step).")
+
+    def number(self, step: int | None) -> float | None:
+        """Returns the bound as a number of Python, by which PyTorch clips faster, or `None`.
+
+        Args:
+            step: as above, or `None` where it is not known.
+        """
+        return None
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""
@@ -99,6 +112,10 @@ class Constant(ClipSchedule):
         """Returns `value`."""
         return backend.ops.full_like(as_float(step), self.value)
 
+    def number(self, step: int | None) -> float | None:
+        """Returns `value`, at any step."""
+        return self.value
+
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""
         return {"value": self.value}
@@ -148,6 +165,15 @@ class Ramp(ClipSchedule):
         else:
             done = backend.ops.clip((step - self.begin) / (self.finish - self.begin), 0.0, 1.0)
         return self.start + (self.end - self.start) * done
+
+    def number(self, step: int | None) -> float | None:
+        """Returns the bound at `step`, if that is known."""
+        if step is None:
+            return None
+        if self.begin < step < self.finish:
+            done = (step - self.begin) / (self.finish - self.begin)
+            return self.start + (self.end - self.start) * done
+        return self.end if step >= self.finish else self.start
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""

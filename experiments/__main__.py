@@ -88,7 +88,7 @@ def _parser():
     benchmark.add_argument("--results", default="results", help="folder of results")
     benchmark.add_argument("--rounds", type=int, default=31, help="times of each (default 31)")
     benchmark.add_argument("--quick", action="store_true", help="two rounds of small shapes")
-    benchmark.add_argument("--gpu", action="store_true", help="ResNet-50's shapes, bfloat16 too")
+    benchmark.add_argument("--gpu", action="store_true", help="shapes for a GPU, bfloat16 too")
 
     text = "train one run, watched by the monitor, on the backend KERAS_BACKEND"
     monitor = commands.add_parser("monitor", help=text, description=text)
@@ -267,7 +267,11 @@ def _benchmark(options):
         raise ValueError(f"Expected --rounds of at least 1. Received: --rounds {options.rounds}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from experiments.speed import benchmark
+    from experiments.training import environment
 
+    if options.gpu and environment.gpu() is None:
+        print("No GPU is seen by this backend: nothing is measured, nothing written.")
+        return 0
     benchmark.run(options.results, options.rounds, options.quick, options.gpu)
     return 0
 

@@ -14,10 +14,25 @@ _backend = importlib.import_module(f"brn.backend.{_name if _name in KNOWN else '
 
 TrainingPass = _backend.TrainingPass
 compiled = _backend.compiled
+known_finite = _backend.known_finite
+known_number = _backend.known_number
+move = _backend.move
 ops = _backend.ops
 read = _backend.read
 replica_sum = _backend.replica_sum
 reshape = _backend.reshape
 shortcut = _backend.shortcut
 
-__all__ = ["KNOWN", "TrainingPass", "compiled", "ops", "read", "replica_sum", "reshape", "shortcut"]
+__all__ = [
+    "KNOWN",
+    "TrainingPass",
+    "compiled",
+    "known_finite",
+    "known_number",
+    "move",
+    "ops",
+    "read",
+    "replica_sum",
+    "reshape",
+    "shortcut",
+]

@@ -24,7 +24,7 @@ class TrainingPass:
     def __init__(self, layer: keras.Layer) -> None:
         pass
 
-    def recall(self, statistics: Sequence[Tensor], before: tuple[Tensor, ...]) -> Any:
+    def recall(self, statistics: Sequence[Tensor | None], before: tuple[Tensor, ...]) -> Any:
         """Returns `before`, or what it was in the pass that this one replays.
 
         Args:
@@ -45,6 +45,25 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         function: of tensors and structures of them, free of side effects.
     """
     return function
+
+
+def known_finite(*values: Tensor) -> bool:
+    """Returns whether all numbers in tensors of one shape are finite, if that costs little to ask.
+
+    `False` says nothing.
+    """
+    return False
+
+
+def known_number(x: Tensor) -> Any:
+    """Returns a scalar tensor as a number of Python, or `None` where asking is not for free."""
+    return None
+
+
+def move(variable: keras.Variable, change: Any, alpha: Any = 1, old: Tensor | None = None) -> None:
+    """Adds `alpha * change` to a variable; `old` is its present value, where that was read."""
+    old = variable.value if old is None else old
+    variable.assign(old + ops.cast(alpha * change, old.dtype))
 
 
 def read(variable: keras.Variable) -> Tensor:

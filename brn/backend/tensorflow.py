@@ -9,6 +9,9 @@ from keras import ops as ops
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from brn.backend import other
+from brn.backend.other import known_finite as known_finite
+from brn.backend.other import known_number as known_number
+from brn.backend.other import move as move
 from brn.types import Shape, Tensor
 
 

@@ -1,6 +1,8 @@
 """PyTorch: nothing is compiled, so that every call of Python counts."""
 
 import dataclasses
+import functools
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,11 +43,11 @@ class TrainingPass(other.TrainingPass):
         compiling = torch.compiler.is_compiling()
         self.replayed = not compiling and torch._C._current_graph_task_id() != -1
 
-    def recall(self, statistics: Sequence[Tensor], before: tuple[Tensor, ...]) -> Any:
+    def recall(self, statistics: Sequence[Tensor | None], before: tuple[Tensor, ...]) -> Any:
         """See `brn.backend.other.TrainingPass.recall`."""
         if not self.replayed and (torch.compiler.is_compiling() or not torch.is_grad_enabled()):
             return before
-        statistics = [torch.as_tensor(value).detach() for value in statistics]
+        statistics = [value.detach() for value in statistics if value is not None]
         if not self.replayed:
             self._seen = _Remembered(statistics, before)
             return before
@@ -88,12 +90,51 @@ class ops:  # noqa: N801  # as `keras.ops`
     @staticmethod
     def cast(x: Tensor, dtype: str | torch.dtype) -> Tensor:
         """Returns `x` in a dtype, given as PyTorch's or by its name."""
-        return x.to(dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype))
+        dtype = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype)
+        return x if x.dtype is dtype else x.to(dtype)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """See `brn.backend.other.compiled`."""
     return torch.no_grad()(function)
+
+
+def known_finite(*values: Tensor) -> bool:
+    """See `brn.backend.other.known_finite`."""
+    total = functools.reduce(torch.add, values)
+    return _costs_nothing_to_ask(total) and math.isfinite(total.sum().item())
+
+
+def known_number(x: Tensor) -> Any:
+    """See `brn.backend.other.known_number`."""
+    return x.item() if _costs_nothing_to_ask(x) else None
+
+
+def _costs_nothing_to_ask(x: Tensor) -> bool:
+    """Returns whether Python may see the numbers of `x`, and need not wait for a device."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling() and not transformed(x)
+
+
+class _Around(keras.StatelessScope):
+    """Entered and left at once, to learn the scope around it, for which Keras has no question."""
+
+    initialize_variables = False
+
+    def __init__(self) -> None:
+        pass
+
+
+def move(variable: keras.Variable, change: Any, alpha: Any = 1, old: Tensor | None = None) -> None:
+    """See `brn.backend.other.move`: in place, but where a scope keeps the changes of variables."""
+    if torch.compiler.is_compiling():
+        return other.move(variable, change, alpha, old)
+    with _Around() as scope:
+        pass
+    if scope.original_scope is not None:
+        return other.move(variable, change, alpha, old)
+    if isinstance(alpha, torch.Tensor):
+        change, alpha = alpha * change, 1
+    variable.value.detach().add_(change, alpha=alpha)
 
 
 def read(variable: keras.Variable) -> Tensor:

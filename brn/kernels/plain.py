@@ -18,14 +18,15 @@ class SplitMean(NamedTuple):
     """A mean in two pieces, `center + offset`, so that differences from it keep their precision.
 
     In float32 a mean near 1e6 is known to 0.06 only. `center` is such a rounded mean; `offset` is
-    the mean of `x - center`, small and exact. `mean - mu` adds the small pieces last.
+    the mean of `x - center`, small and exact. `mean - mu` adds the small pieces last. A kernel of
+    its own may leave out a center that is 0: `None`.
     """
 
-    center: Tensor
+    center: Tensor | None
     offset: Tensor
 
     def __sub__(self, other: Tensor) -> Tensor:
-        return (self.center - other) + self.offset
+        return self.offset - other if self.center is None else self.center - other + self.offset
 
     def where(self, condition: Tensor, other: Tensor) -> "SplitMean":
         """Returns this mean where `condition` holds, else `other`."""

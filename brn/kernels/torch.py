@@ -12,7 +12,7 @@ import torch
 
 from brn.backend.torch import transformed
 from brn.kernels.plain import AXES, Moments, SplitMean
-from brn.types import Shape, Tensor
+from brn.types import Tensor
 
 _FAR = 100.0
 _CACHED = 2**17
@@ -32,34 +32,39 @@ def moments(x: Tensor) -> Moments:
     """Returns the `Moments` of every group and channel, without a gradient.
 
     On CPUs, PyTorch's sums lose the precision of means that are far from zero, in units of the
-    standard deviation. `center` is 0 where none of them is.
+    standard deviation. `center` is `None` where none of them is.
 
     Args:
         x: `(groups, elements, channels, rest)`.
     """
     x = x.detach()
-    center, (mean, variance) = 0.0, _about_zero(x)
-    # On GPUs the question would wait for the answer; their sum over one group is precise.
-    on_cpu = x.device.type == "cpu"
-    if bool((mean.square() > _FAR * variance).any()) if on_cpu else x.shape[0] > 1:
+    center, (mean, variance) = None, _about_zero(x)
+    if _far(x, mean, variance):
         center = x.mean(AXES, keepdim=True)
         center += (x - center).mean(AXES, keepdim=True)
         mean, variance = _about_zero(x - center)
     return Moments(SplitMean(center, mean), variance, None)
 
 
+def _far(x: Tensor, mean: Tensor, variance: Tensor) -> bool:
+    if x.device.type != "cpu":
+        # The question would wait for the answer; sums over one group are precise there.
+        return x.shape[0] > 1
+    nearness = torch.addcmul(variance, mean, mean, value=-1 / _FAR).min().item()
+    # Asked like this, NaN in one channel does not hide another one that is far.
+    return not nearness >= 0
+
+
 def _about_zero(x: Tensor) -> tuple[Tensor, Tensor]:
     """Returns mean and biased variance of every group and channel."""
-    parts = map(_about_zero_in_cache, x.split(_groups_in_cache(x)))
-    mean, variance = zip(*parts, strict=True)
-    return torch.cat(mean), torch.cat(variance)
-
-
-def _about_zero_in_cache(x: Tensor) -> tuple[Tensor, Tensor]:
     if x.shape[0] == 1:
         shape = (1, 1, x.shape[2], 1)
         mean, variance = torch.batch_norm_update_stats(_as_images(x), None, None, 0.0)
-        return mean.reshape(shape), variance.reshape(shape)
+        return mean.view(shape), variance.view(shape)
+    at_a_time = _groups_in_cache(x)
+    if at_a_time < x.shape[0]:
+        mean, variance = zip(*map(_about_zero, x.split(at_a_time)), strict=True)
+        return torch.cat(mean), torch.cat(variance)
     mean = x.mean(AXES, keepdim=True)
     return mean, (x - mean).square_().mean(AXES, keepdim=True)
 
@@ -78,61 +83,49 @@ def normalize(
     In the gradient, `mu_B` and `sigma_B` are the functions of `x` that they are, `r` and `d`
     constants. It keeps `x` and numbers per channel, and has a gradient itself.
     """
-    r, d, gamma, beta = (
-        value if torch.is_tensor(value) else x.new_full((1, 1, x.shape[2], 1), value)
-        for value in (r, d, gamma, beta)
-    )
-    return _Normalize.apply(x, mu_B.center, mu_B.offset, sigma_B, r, d, gamma, beta)
+    return _Normalize.apply(x, gamma, beta, (mu_B, sigma_B, r, d))
 
 
 class _Normalize(torch.autograd.Function):
     # The old style, with `ctx` in `forward`: else `apply` inspects the signature at every call. It
     # knows no `torch.func`, for which the plain functions serve.
     @staticmethod
-    def forward(ctx: Any, x: Tensor, *values: Tensor) -> Tensor:
-        center, offset, sigma_B, r, d, gamma, beta = values
-        ctx.center = center
-        ctx.save_for_backward(x, offset, sigma_B, r, d, gamma)
-        slope, constant = gamma * r, gamma * d + beta
-        x = _shifted(x, center)
-        if x.shape[0] > 1:
-            slope = slope / sigma_B
-            return torch.addcmul(constant - offset * slope, x, slope)
-        y, _, _ = torch.native_batch_norm(
-            _as_images(x),
-            slope.flatten(),
-            constant.flatten(),
-            offset.flatten(),
-            sigma_B.flatten().square(),
-            training=False,
-            momentum=0.0,
-            eps=0.0,
-        )
-        return _from_images(y, x.shape)
+    def forward(
+        ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, constants: tuple[Any, ...]
+    ) -> Tensor:
+        ctx.save_for_backward(x, gamma if isinstance(gamma, torch.Tensor) else None)
+        ctx.constants = constants
+        mu_B, sigma_B, r, d = constants
+        slope = (gamma if isinstance(r, float) else gamma * r) / sigma_B
+        constant = beta if isinstance(d, float) else gamma * d + beta
+        return torch.addcmul(constant - mu_B.offset * slope, _shifted(x, mu_B), slope)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        x, offset, sigma_B, r, d, gamma = ctx.saved_tensors
+        x, gamma = ctx.saved_tensors
+        mu_B, sigma_B, r, d = ctx.constants
+        scale = r if gamma is None else gamma if isinstance(r, float) else gamma * r
         if torch.is_grad_enabled() or transformed(dy):
-            gradients = _differentiable_backward(dy, x, ctx.center, offset, sigma_B, r, gamma)
+            gradients = _differentiable_backward(dy, x, mu_B, sigma_B, scale)
         else:
-            x = _shifted(x, ctx.center)
             backward = _backward if x.shape[0] > 1 else _backward_of_one
-            gradients = backward(dy, x, offset, sigma_B, r, gamma)
-        dx, total_dy_x, total_dy = gradients
-        dgamma = (r * total_dy_x + d * total_dy).sum(0, keepdim=True)
-        return dx, None, None, None, None, None, dgamma, total_dy.sum(0, keepdim=True)
+            gradients = backward(dy, _shifted(x, mu_B), mu_B.offset, sigma_B, scale)
+        dx, dgamma, dbeta = gradients
+        if not isinstance(r, float):
+            dgamma = r * dgamma + d * dbeta
+        if x.shape[0] > 1:
+            dgamma, dbeta = dgamma.sum(0, keepdim=True), dbeta.sum(0, keepdim=True)
+        _, for_gamma, for_beta, _ = ctx.needs_input_grad
+        return dx, dgamma if for_gamma else None, dbeta if for_beta else None, None
 
 
-def _backward(
-    dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, r: Tensor, gamma: Tensor
-) -> Any:
-    """Section 3 for several groups, with `x0 = (x - mu_B) / sigma_B`.
+def _backward(dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, scale: Tensor) -> Any:
+    """Section 3 for several groups, with `x0 = (x - mu_B) / sigma_B` and `scale = gamma r`.
 
-    Returns `gamma r / sigma_B (dy - mean(dy) - x0 mean(dy x0))`, `sum(dy x0)` and `sum(dy)`.
+    Returns `scale / sigma_B (dy - mean(dy) - x0 mean(dy x0))`, `sum(dy x0)` and `sum(dy)`.
     """
     dx, groups = torch.empty_like(x), _groups_in_cache(x)
-    values = (dx, dy, x, offset, sigma_B, gamma * r / sigma_B)
+    values = (dx, dy, x, offset, sigma_B, scale / sigma_B)
     parts = zip(*(value.split(groups) for value in values), strict=True)
     total_dy_x, total_dy = zip(*(_write_dx(*part) for part in parts), strict=True)
     return dx, torch.cat(total_dy_x), torch.cat(total_dy)
@@ -151,37 +144,35 @@ def _write_dx(
     return total_dy_x, total_dy
 
 
-def _backward_of_one(
-    dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, r: Tensor, gamma: Tensor
-) -> Any:
+def _backward_of_one(dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, scale: Tensor) -> Any:
     """The same for a single group."""
-    dx, *totals = torch.ops.aten.native_batch_norm_backward(
+    dx, total_dy_x, total_dy = torch.ops.aten.native_batch_norm_backward.default(
         _as_images(dy),
         _as_images(x),
-        (gamma * r).flatten(),
+        None if isinstance(scale, float) else scale.view(-1),
         None,
         None,
-        offset.flatten(),
-        sigma_B.flatten().reciprocal(),
+        offset.view(-1),
+        sigma_B.reciprocal().view(-1),
         True,
         0.0,
         [True, True, True],
     )
-    return _from_images(dx, x.shape), *(total.reshape(sigma_B.shape) for total in totals)
+    return dx.view(x.shape), total_dy_x.view(sigma_B.shape), total_dy.view(sigma_B.shape)
 
 
 def _differentiable_backward(
-    dy: Tensor, x: Tensor, center: Tensor, offset: Tensor, sigma_B: Tensor, r: Tensor, gamma: Tensor
+    dy: Tensor, x: Tensor, mu_B: SplitMean, sigma_B: Tensor, scale: Tensor
 ) -> Any:
     """The same, with statistics that are functions of `x`."""
-    distance = x - center
-    offset = _with_gradient_of(offset, distance.mean(AXES, keepdim=True))
+    distance = _shifted(x, mu_B)
+    offset = _with_gradient_of(mu_B.offset, distance.mean(AXES, keepdim=True))
     variance = (distance - offset).square().mean(AXES, keepdim=True)
     sigma_B = _with_gradient_of(sigma_B.square(), variance).sqrt()
     x0 = (distance - offset) / sigma_B
     total_dy_x, total_dy = ((dy * f).sum(AXES, keepdim=True) for f in (x0, torch.ones_like(x0)))
     count = x.shape[1] * x.shape[3]
-    dx = gamma * r / sigma_B * (dy - (total_dy + x0 * total_dy_x) / count)
+    dx = scale / sigma_B * (dy - (total_dy + x0 * total_dy_x) / count)
     return dx, total_dy_x, total_dy
 
 
@@ -189,18 +180,11 @@ def _with_gradient_of(value: Tensor, function: Tensor) -> Tensor:
     return value + (function - function.detach())
 
 
-def _shifted(x: Tensor, center: Tensor) -> Tensor:
-    return x - center if torch.is_tensor(center) else x
+def _shifted(x: Tensor, mu_B: SplitMean) -> Tensor:
+    return x if mu_B.center is None else x - mu_B.center
 
 
 def _as_images(x: Tensor) -> Tensor:
-    """Returns a single group as `(batch, channels, ...)`, without moving data in memory."""
+    """Returns a single group as `(batch, channels)` or `(batch, channels, rest)`, a view."""
     _, elements, channels, rest = x.shape
-    if rest == 1:
-        # Channels last, of one image.
-        return x.reshape(1, 1, elements, channels).permute(0, 3, 1, 2)
-    return x.reshape(elements, channels, rest)
-
-
-def _from_images(x: Tensor, shape: Shape) -> Tensor:
-    return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).reshape(shape)
+    return x.reshape((elements, channels) if rest == 1 else (elements, channels, rest))

@@ -2,7 +2,7 @@
 
     KERAS_BACKEND=jax python -m experiments benchmark             1 to 4 minutes on two cores
     KERAS_BACKEND=jax python -m experiments benchmark --quick     a trial of the benchmark itself
-    KERAS_BACKEND=torch python -m experiments benchmark --gpu     ResNet-50's shapes, bfloat16 too
+    KERAS_BACKEND=torch python -m experiments benchmark --gpu     shapes for a GPU, bfloat16 too
 
 Writes, into the folder of results:
     benchmark-<backend>.csv: `backend,mode,shape,what,median_ms,q25_ms,q75_ms,rounds`, times of one
@@ -29,16 +29,17 @@ from experiments.data.pipeline import Minibatches
 from experiments.data.sampling import Structured
 from experiments.data.splits import DecodedSplit
 from experiments.speed import subjects
-from experiments.speed.timing import Spread, faster, take_turns
+from experiments.speed.timing import Spread, faster, python_calls, take_turns
 from experiments.training import models
 from experiments.training.environment import environment
 
 SHAPES = ((32, 32, 32, 64), (128, 16, 16, 128), (1024, 512), (8, 56, 56, 64))
-RESNET_SHAPES = tuple(
+GPU_SHAPES = tuple(
     (64, side, side, channels)
     for side, channels in (
+        # ResNet-50's, then Inception's.
         (112, 64), (56, 64), (56, 256), (28, 128), (28, 512), (14, 256), (14, 1024), (7, 512),
-        (7, 2048),
+        (7, 2048), (147, 64), (71, 192), (35, 96), (17, 192), (8, 320),
     )
 )  # fmt: skip
 TINY = (2, 4)
@@ -66,6 +67,7 @@ class Bar:
         of, over: what is divided by what, names of subjects.
         bar: the ratio is to be at most this.
         mode: the mode of both, instead of the faster one of each.
+        on_dense: the bar for activations of rank 2, where it is another one.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Bar:
     over: str
     bar: float
     mode: str | None = None
+    on_dense: float | None = None
 
 
 BARS = {
@@ -85,7 +88,7 @@ BARS = {
         Bar("BRN / renorm of Keras", "brn", "Keras renorm", 1.0),
     ),
     "torch": (
-        Bar("BRN / torch.nn.BatchNorm2d", "brn", "torch.nn.BatchNorm2d", 1.3),
+        Bar("BRN / torch.nn.BatchNorm2d", "brn", "torch.nn.BatchNorm2d", 1.45, on_dense=2.1),
         Bar("BRN / renorm of Keras", "brn", "Keras renorm", 0.6),
     ),
 }
@@ -102,7 +105,12 @@ BARS_EVERYWHERE = (
 )
 STEP_BARS = (
     Bar("training step, BRN / BN", "step, brn", "step, bn", 1.03),
-    Bar("training step, BRN / BN of Keras", "step, brn", "step, Keras bn", 1.0),
+    Bar(
+        "training step, BRN / BN of Keras",
+        "step, brn",
+        "step, Keras bn",
+        0.95 if keras.config.backend() == "torch" else 1.0,
+    ),
     Bar("training step, BN / BN of Keras", "step, bn", "step, Keras bn", 1.0),
 )
 HELD_BAR = 1.1
@@ -133,7 +141,9 @@ class Results:
             ]
             if all(sides):
                 of, over = (times[faster(times, keys)] for keys in sides)
-                self.add_ratio(bar.name, shape, Spread.of(of / over), bar.bar)
+                dense = bar.on_dense is not None and shape.split()[0].count("x") == 1
+                limit = bar.on_dense if dense else bar.bar
+                self.add_ratio(bar.name, shape, Spread.of(of / over), limit)
 
     def add_ratio(self, name, shape, spread: Spread, bar: float, at_least: bool = False) -> None:
         """Adds one row; `at_least` says that more is better."""
@@ -150,14 +160,26 @@ class Results:
         files.write(f"{stem}-environment.json", json.dumps(environment(), indent=2) + "\n")
 
 
-def time_layers(results: Results, shapes, dtype: str, rounds: int) -> None:
+def time_layers(
+    results: Results, shapes, dtype: str, rounds: int, microbatches: bool = False
+) -> None:
     """Times all layers and peers on activations of these shapes."""
     for shape in shapes:
         name = _name(shape) if dtype == "float32" else f"{_name(shape)} {dtype}"
-        times = take_turns(subjects.subjects(shape, dtype), rounds)
+        microbatched = microbatches or shape[0] == 128
+        times = take_turns(subjects.subjects(shape, dtype, microbatched), rounds)
         results.add_times(name, times)
         bars = BARS[keras.config.backend()] + BARS_EVERYWHERE
         results.add_ratios(name, times, bars)
+
+
+def count_calls(results: Results, shape) -> None:
+    """Counts the calls of Python of a pass: where nothing is compiled, that is what it costs."""
+    passes = subjects.few(shape)
+    calls = {what: python_calls(function) for (what, _), function in passes.items()}
+    for name, what in (("BRN", "brn"), ("BN", "bn")):
+        ratio = Spread.of([calls[what] / calls["Keras bn"]])
+        results.add_ratio(f"calls of Python, {name} / BN of Keras", _name(shape), ratio, 1.0)
 
 
 def time_parts(results: Results, shape, rounds: int) -> None:
@@ -255,12 +277,14 @@ def run(folder: str | Path, rounds: int = 31, quick: bool = False, gpu: bool = F
         folder: the folder of results.
         rounds: how many times are taken of each.
         quick: whether to try the benchmark itself, with two rounds of small shapes.
-        gpu: whether to take ResNet-50's shapes and training step, and bfloat16 too.
+        gpu: whether to take the shapes of ResNet-50 and Inception, with microbatches on all of
+            them, and bfloat16 too; and ResNet-50's training step.
     """
     backend = keras.config.backend()
     results = Results(f"{backend}-gpu" if gpu else backend)
     if quick:
-        time_layers(results, [(4, 2, 2, 3), (128, 3)], "float32", 2)
+        time_layers(results, [(4, 2, 2, 3)], "float32", 2)
+        time_layers(results, [(128, 3)], "bfloat16" if gpu else "float32", 2)
         time_parts(results, (8, 2, 2, 3), 2)
         time_growth(results, [], [3], 2)
         consumed = time_steps(results, 2, "inception_small", 4, (8, 8, 1), width=2, modules=1)
@@ -268,7 +292,7 @@ def run(folder: str | Path, rounds: int = 31, quick: bool = False, gpu: bool = F
         measure_memory(results, (16, 16, 16, 3))
     else:
         for dtype in ("float32", "bfloat16") if gpu else ("float32",):
-            time_layers(results, RESNET_SHAPES if gpu else SHAPES, dtype, rounds)
+            time_layers(results, GPU_SHAPES if gpu else SHAPES, dtype, rounds, microbatches=gpu)
         # Next to nothing to compute: what a call costs by itself.
         results.add_times(_name(TINY), take_turns(subjects.subjects(TINY), rounds))
         time_parts(results, SHAPES[1], rounds)
@@ -278,4 +302,6 @@ def run(folder: str | Path, rounds: int = 31, quick: bool = False, gpu: bool = F
             time_steps(results, rounds, "resnet50", 64, (224, 224, 3))
         time_pipeline(results, consumed, rounds)
         measure_memory(results, SHAPES[0])
+    if backend == "torch":
+        count_calls(results, TINY)
     results.write(folder)

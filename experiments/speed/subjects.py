@@ -44,18 +44,21 @@ KERAS = {
 MODES = {"tensorflow": ("graph", "xla"), "jax": ("jit",), "torch": ("channels last",)}
 
 
-def subjects(shape: tuple[int, ...], dtype: str = "float32") -> dict[tuple[str, str], Callable]:
+def subjects(
+    shape: tuple[int, ...], dtype: str = "float32", microbatches: bool = False
+) -> dict[tuple[str, str], Callable]:
     """Returns the passes of all layers on activations of a shape, by name and mode.
 
     Args:
         shape: `(batch, ..., channels)`.
         dtype: of activations; the layers compute in float32 and hold their state in it.
+        microbatches: whether to take our layer over microbatches of 4 too.
     """
     backend = keras.config.backend()
     x, upstream = _activations(shape, dtype)
     policy = dtype if dtype == "float32" else f"mixed_{dtype}"
     makers = {**OURS, "brn, plain": ByPlainFunctions, **KERAS}
-    if shape[0] == 128:
+    if microbatches:
         for name, make in (("", brn.BatchRenormalization), (", plain", ByPlainFunctions)):
             makers[f"brn, microbatches of 4{name}"] = partial(make, microbatch_size=4)
     passes = {

@@ -4,6 +4,7 @@ On a shared machine a single time says little: all functions run once a round, i
 anew for each, and a ratio is taken within each round.
 """
 
+import cProfile
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -53,6 +54,14 @@ def take_turns(
             functions[name]()
             times[name][turn] = clock() - start
     return times
+
+
+def python_calls(function: Callable[[], None]) -> int:
+    """Returns how many functions a function calls, of Python and built in, itself not counted."""
+    function()  # what is done once only
+    profile = cProfile.Profile()
+    profile.runcall(function)
+    return sum(entry.callcount for entry in profile.getstats()) - 2  # nor the profiler's end
 
 
 def faster(times: dict[Hashable, np.ndarray], names: list[Hashable]) -> Hashable:

@@ -25,7 +25,7 @@ def environment() -> dict:
         "backend": backend,
         "backend_version": metadata.version(backend),
         "numpy": np.__version__,
-        "device": _device(backend),
+        "device": gpu() or _cpu(),
         "cores": _cores(),
     }
 
@@ -43,23 +43,24 @@ def _git(*arguments):
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _device(backend):
-    """Returns the name of the device that computes."""
+def gpu() -> str | None:
+    """Returns the name of the GPU, or another accelerator, that computes; `None` without one."""
+    backend = keras.config.backend()
     if backend == "jax":
         import jax
 
         device = jax.devices()[0]
-        return _cpu() if device.platform == "cpu" else device.device_kind
+        return None if device.platform == "cpu" else device.device_kind
     if backend == "torch":
         import torch
 
-        return torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu()
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-    return _cpu()
+    return None
 
 
 def _cpu():

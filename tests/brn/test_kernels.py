@@ -123,6 +123,13 @@ class TestAgainstThePlainFunctions:
         np.testing.assert_allclose(numpy(fast.mean - 0.0), 1e4 / 64, rtol=1e-6)
         np.testing.assert_allclose(numpy(fast.variance), x.var((1, 3), keepdims=True), rtol=1e-5)
 
+    def test_a_channel_of_nan_does_not_hide_one_that_is_far_from_zero(self, rng):
+        x = (1e6 + rng.normal(size=(1, 64, 2, 1))).astype("float32").astype("float64")
+        variance = x.var((1, 3))[0, 1]
+        x[:, :, 0] = np.nan
+        fast = at_once(kernels.FAST.moments)(tensor(x))
+        np.testing.assert_allclose(numpy(fast.variance)[0, 0, 1, 0], variance, rtol=1e-5)
+
     def test_constant_channels_have_no_variance(self, shape):
         x = np.broadcast_to(np.resize([0.0, 7.0, -0.1, 1e6, 3.3], (shape[2], 1)), shape)
         fast = at_once(kernels.FAST.moments)(tensor(x))

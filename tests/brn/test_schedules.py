@@ -190,3 +190,22 @@ def test_lengths_of_runs_that_are_refused(total_steps):
     with pytest.raises(ValueError, match="`total_steps`") as error:
         brn.paper_clipping(total_steps)
     assert f"Received: total_steps={total_steps!r}" in str(error.value)
+
+
+class TestNumbers:
+    """Bounds as numbers of Python, which PyTorch clips by."""
+
+    @pytest.mark.parametrize("schedule", [RAMP, Ramp(1.0, 3.0, 7, 7), Constant(2.5)])
+    @pytest.mark.parametrize("step", [0, 6, 7, 8, 10, 150, 1000, 10**6])
+    def test_they_are_the_bound(self, schedule, step):
+        assert schedule.number(step) == pytest.approx(float(numpy(schedule(step))))
+
+    def test_at_a_step_that_is_not_known_only_a_constant_has_one(self):
+        assert (RAMP.number(None), Constant(2.5).number(None)) == (None, 2.5)
+
+    def test_a_schedule_of_ones_own_has_none_whatever_its_base(self):
+        class Doubled(Ramp):
+            def __call__(self, step):
+                return 2 * super().__call__(step)
+
+        assert Doubled(1.0, 3.0, 5, 9).number(7) is None

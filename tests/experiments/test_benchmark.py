@@ -11,6 +11,7 @@ from experiments.__main__ import main
 from experiments.speed import benchmark, subjects, timing
 from experiments.speed.benchmark import Bar, Results
 from experiments.speed.timing import Spread
+from experiments.training import environment
 
 BACKEND = keras.config.backend()
 
@@ -43,6 +44,13 @@ class TestTiming:
         assert len(rounds) == 9
         assert set(rounds) == {("slow", "fast"), ("fast", "slow")}
 
+    def test_calls_are_counted(self):
+        def function():
+            for _ in range(3):
+                abs(len([]))
+
+        assert timing.python_calls(function) == 6
+
     def test_the_faster_of_two(self):
         times = {"a": np.array([1.0, 2.0, 90.0]), "b": np.array([3.0, 3.0, 3.0])}
         assert timing.faster(times, ["a", "b"]) == "a"
@@ -68,6 +76,17 @@ class TestRatios:
         results = Results("any")
         results.add_ratios("8x4", self.TIMES, (Bar("name", "brn", "peer", bar, mode),))
         assert results.ratios == [["any", "name", "8x4", *expected]]
+
+    def test_the_dense_shape_may_have_a_bar_of_its_own(self):
+        results = Results("any")
+        bar = Bar("name", "brn", "peer", 0.9, "graph", on_dense=0.4)
+        for shape in ("8x4", "8x4x4x4", "8x4 bfloat16"):
+            results.add_ratios(shape, self.TIMES, (bar,))
+        assert [row[-2:] for row in results.ratios] == [
+            ["0.4", "no"],
+            ["0.9", "yes"],
+            ["0.4", "no"],
+        ]
 
     def test_what_was_not_timed_has_no_ratio(self):
         results = Results("any")
@@ -98,15 +117,28 @@ def test_no_rounds_are_refused(tmp_path, capsys):
     assert "--rounds 0" in capsys.readouterr().err
 
 
-def test_quick_run(tmp_path):
-    assert main(["benchmark", "--quick", "--results", str(tmp_path)]) == 0
-    times = read(tmp_path / f"benchmark-{BACKEND}.csv")
-    ratios = read(tmp_path / f"benchmark-{BACKEND}-ratios.csv")
+def test_without_a_gpu_the_benchmark_for_one_says_so_and_ends_well(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(environment, "gpu", lambda: None)
+    assert main(["benchmark", "--gpu", "--results", str(tmp_path)]) == 0
+    assert "No GPU is seen by this backend" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("gpu", [False, True] if BACKEND == "torch" else [False])
+def test_quick_run(tmp_path, monkeypatch, gpu):
+    """The one for a GPU computes on what there is, and its tables are those of the other."""
+    monkeypatch.setattr(environment, "gpu", lambda: "a device")
+    more = ["--gpu"] if gpu else []
+    assert main(["benchmark", "--quick", *more, "--results", str(tmp_path)]) == 0
+    name = f"{BACKEND}-gpu" if gpu else BACKEND
+    times = read(tmp_path / f"benchmark-{name}.csv")
+    ratios = read(tmp_path / f"benchmark-{name}-ratios.csv")
     assert tuple(times[0]) == benchmark.TIMES
     assert tuple(ratios[0]) == benchmark.RATIOS
     for row in times:
         assert 0 < float(row["q25_ms"]) <= float(row["median_ms"]) <= float(row["q75_ms"])
-        assert (row["backend"], row["rounds"]) == (BACKEND, "2")
+        assert (row["backend"], row["rounds"]) == (name, "2")
+    assert gpu == ("128x3 bfloat16" in {row["shape"] for row in times})
     names = {row["name"] for row in ratios}
     bars = (
         *benchmark.BARS[BACKEND],
@@ -115,13 +147,13 @@ def test_quick_run(tmp_path):
     )
     assert {bar.name for bar in bars} < names
     assert any(name.startswith("held for the backward pass") for name in names)
+    assert ("calls of Python, BRN / BN of Keras" in names) == (BACKEND == "torch")
     what = {row["what"] for row in times}
     assert {"brn", "bn", "Keras bn", "Keras renorm", "brn, microbatches of 4", "brn, plain"} < what
     peer = {"tensorflow": "tf_keras bn", "torch": "torch.nn.BatchNorm2d", "jax": "Keras bn"}[
         BACKEND
     ]
     assert peer in what
-    environment = json.loads((tmp_path / f"benchmark-{BACKEND}-environment.json").read_text())
-    assert environment["backend"] == BACKEND
-    assert environment["device"]
+    made = json.loads((tmp_path / f"benchmark-{name}-environment.json").read_text())
+    assert (made["backend"], made["device"]) == (BACKEND, "a device")
     assert len(list(tmp_path.iterdir())) == 3
