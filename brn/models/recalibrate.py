@@ -241,7 +241,7 @@ def _moments(inputs: Tensor, axis: int, mask: Tensor | None) -> list[Tensor]:
         zeros = ops.zeros_like(variance)
         if count is None:
             count = x.shape[1] * x.shape[3]
-        values = (center, offset, variance, count)
+        values = (0.0 if center is None else center, offset, variance, count)
         return x, *(ops.reshape(zeros + value, (-1,)) for value in values)
 
     axis = feature_axis(axis, len(x.shape))
