@@ -124,11 +124,13 @@ def show_ratios(speed: Speed) -> pd.DataFrame:
     rows = speed.ratios
     spread = [
         _number(row.ratio)
-        + (f" ({_number(row.q25)} to {_number(row.q75)})" if row.q25 < row.q75 else "")
+        + (f" [{_number(row.q25)}, {_number(row.q75)}]" if row.q25 < row.q75 else "")
         for row in rows.itertuples()
     ]
     shown = rows[["backend", "name", "shape"]].assign(
-        ratio=spread, bar=[f"{bar:g}" for bar in rows["bar"]], met=rows["met"]
+        **{"ratio [quartiles]": spread},
+        bar=[f"{bar:g}" for bar in rows["bar"]],
+        met=rows["met"],
     )
     return shown.astype(str)
 

@@ -74,10 +74,10 @@ def test_environments(measured):
 
 def test_every_ratio_with_its_spread_and_bar(measured):
     assert speed.show_ratios(measured).to_numpy().tolist()[:4] == [
-        ["jax", "BRN / BN", "8x4", "0.50 (0.25 to 0.75)", "1", "yes"],
-        ["jax", "BRN / BN", "16x4", "1.50 (1.25 to 1.75)", "1", "no"],
+        ["jax", "BRN / BN", "8x4", "0.50 [0.25, 0.75]", "1", "yes"],
+        ["jax", "BRN / BN", "16x4", "1.50 [1.25, 1.75]", "1", "no"],
         ["jax", "held", "8x4", "1.00", "1.1", "yes"],
-        ["jax", "pipeline", "8x4", "123 (120 to 130)", "10", "yes"],
+        ["jax", "pipeline", "8x4", "123 [120, 130]", "10", "yes"],
     ]
 
 
