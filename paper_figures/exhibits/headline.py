@@ -99,7 +99,7 @@ def _show(row, judged):
         "the paper, after as many epochs": _points(found["paper"]),
         "ours [95 % interval]": show(ours),
         "n": claims.seeds(found),
-        "verdict": f"**{verdict}**",
+        "verdict": verdict,
     }
 
 
