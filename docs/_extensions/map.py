@@ -22,8 +22,9 @@ def sentence(path):
 
 
 def modules():
-    """Returns the modules of each package, folder by folder; a package is its `__init__`."""
-    return [path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))]
+    """Returns the modules of each package, folder by folder; a package's `__init__` is first."""
+    found = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    return sorted(found, key=lambda path: (path.parent, path.name != "__init__.py", path.name))
 
 
 def page():
