@@ -312,7 +312,9 @@ def _check_zeros_and_ones(mask: Tensor) -> None:
         received = "values " + ", ".join(map(str, np.unique(values)[:3]))
         known = values.dtype.kind != "c" and np.isin(values, (0, 1)).all()
     except Exception:  # While it is traced, a mask has no values, and each backend says so its way.
-        known, received = False, "values that are not known while it is traced"
+        # Whole numbers are most likely zeros and ones; others may be weights, as they are in Keras.
+        known = keras.backend.is_int_dtype(mask.dtype)
+        received = "values that are not known while it is traced"
     if not known:
         raise ValueError(
             "`mask` must be boolean, or all of zeros and ones: elements are in or out, and have no "

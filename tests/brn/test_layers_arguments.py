@@ -86,7 +86,8 @@ def test_a_mask_of_numbers_has_values_to_check():
     run = compiled(lambda x, mask: layer(x, mask=mask))
     with pytest.raises(ValueError, match=r"mask > 0\.5\. Received: mask.dtype=float32, .*traced"):
         run(ones, ones)
-    assert run(ones, ones > 0).shape == SHAPE
+    for mask in (ones > 0, keras.ops.cast(ones, "int32")):
+        assert run(ones, mask).shape == SHAPE
 
 
 @BOTH
