@@ -65,7 +65,7 @@ class BatchNormalization(MinibatchNormalization):
             layer with `trainable=False` never does.
         mask: boolean, `True` where an element counts: of the leading dimensions, such as
             `(batch, time)`, or of all of them, with each size equal to the inputs' or 1. Zeros and
-            ones will do; of a floating type only where they can be looked at, not in a traced graph.
+            ones will do; in a traced graph, where they cannot be looked at, not of a floating type.
             What is masked is left out of the statistics and normalized like the rest; a batch that
             is masked entirely leaves every weight as it was.
 
@@ -184,7 +184,7 @@ class BatchRenormalization(MinibatchNormalization):
             layer with `trainable=False` never does.
         mask: boolean, `True` where an element counts: of the leading dimensions, such as
             `(batch, time)`, or of all of them, with each size equal to the inputs' or 1. Zeros and
-            ones will do; of a floating type only where they can be looked at, not in a traced graph.
+            ones will do; in a traced graph, where they cannot be looked at, not of a floating type.
             What is masked is left out of the statistics and normalized like the rest; a batch that
             is masked entirely leaves every weight as it was, `step` too.
 
