@@ -196,8 +196,9 @@ def kill_at_random(drill, number, chance):
 
 def kill_single_processes(drill, number, chance):
     """Kill -9 of one of two processes that train."""
-    while drill.counts["times"] < number:
-        results = drill.folder / f"{drill.name}-worker-{drill.counts['times']}"
+    folders = itertools.count()
+    while drill.counts["times"] < number:  # a kill of one that had nothing left to do is none
+        results = drill.folder / f"{drill.name}-worker-{next(folders)}"
         process = drill.start(results)
         wait_for_workers(process, 2)
         time.sleep(chance.uniform(0, drill.seconds / 3))
@@ -209,7 +210,6 @@ def kill_single_processes(drill, number, chance):
         assert code == int(named), f"{results}: exit code {code}"
         assert len(drill.read_curves(results)) >= len(drill.runs) - named, results
         drill.complete(results)
-        # A process that had nothing left to do is none of those that train.
         drill.counts.update(times=named, named=named)
 
 
