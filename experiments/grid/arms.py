@@ -89,6 +89,8 @@ def _control(arm):
 CONTROLS = (_control("bn-noniid"), _control("brn-noniid"))
 """What a step of class-structured minibatches costs without structure in the normalization."""
 
+_BY_NAME |= {arm.name: arm for arm in CONTROLS}
+
 
 TRAINED_LONGER = (
     _BY_NAME["bn-noniid"],
@@ -98,14 +100,11 @@ TRAINED_LONGER = (
 """What tells whether non-i.i.d. minibatches harm batch normalization late in training."""
 
 
-LATE = tuple(
-    {arm.name: arm for arm in (*PAPER, *CONTROLS)}[name]
-    for name in ("bn-noniid", "bn-shuffled", "brn-noniid", "bn-halves")
-)
+LATE = tuple(_BY_NAME[name] for name in ("bn-noniid", "bn-shuffled", "brn-noniid", "bn-halves"))
 """What tells whether averages and minibatch statistics change places late in training."""
 
 
-NONIID = tuple(arm for arm in (*PAPER, *CONTROLS) if arm.sampling != "iid")
+NONIID = tuple(arm for arm in _BY_NAME.values() if arm.sampling != "iid")
 """The arms of figure 3, and their controls."""
 
 
@@ -126,8 +125,8 @@ def at_depth(depth: int, width: int) -> tuple[Arm, ...]:
             minibatch_statistics=False,
             changes={"depth": depth, "deep_width": width},
         )
-        for arm in (*PAPER, *CONTROLS)
-        if arm.name in ("bn-noniid", "bn-shuffled", "brn-noniid", "brn-shuffled")
+        for arm in NONIID
+        if arm.sampling != "apart"
     )
 
 
@@ -155,15 +154,13 @@ def structured(arm: Arm, labels: int, images: int) -> Arm:
     )
 
 
-STRONGLY_STRUCTURED = tuple(
-    structured(arm, 4, 8) for arm in PAPER + CONTROLS if arm.sampling != "iid"
-)
+STRONGLY_STRUCTURED = tuple(structured(arm, 4, 8) for arm in NONIID)
 """The non-i.i.d. arms with few labels and many images of each: here halves hold all labels."""
 
 
 def _other(name, base, label, changes=(), measurements=(), **normalization):
     """An arm of no figure of the paper: `base`, but for these settings and its normalization's."""
-    base = {arm.name: arm for arm in (*PAPER, *CONTROLS)}[base]
+    base = _BY_NAME[base]
     return dataclasses.replace(
         base,
         name=name,
