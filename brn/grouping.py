@@ -45,7 +45,7 @@ def in_groups(
     Returns:
         What `function` returns, its first tensor in the shape of `x`.
     """
-    batch = ops.shape(x)[0]
+    batch = backend.ops.shape(x)[0]
     if microbatch_size is None:
         return _Groups(x, axis, batch, 1).apply(function, x, mask)
     if isinstance(batch, int):
@@ -75,7 +75,7 @@ class _Groups:
         groups: int | Tensor,
         padding: int | Tensor = 0,
     ) -> None:
-        self._shape = ops.shape(x)
+        self._shape = backend.ops.shape(x)
         self._axis = axis
         self._groups = groups
         self._elements = size * math.prod(self._shape[1:axis])

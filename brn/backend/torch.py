@@ -49,7 +49,8 @@ class TrainingPass(other.TrainingPass):
             return before
         statistics = [value.detach() for value in statistics if value is not None]
         if not self.replayed:
-            self._seen = _Remembered(statistics, before)
+            mu, *others = before  # the others were computed, mu lies where `move` will change it
+            self._seen = _Remembered(statistics, (mu.clone(), *others))
             return before
         for known in _passes.get(self._layer, ()):
             if all(map(torch.equal, known.statistics, statistics)):
@@ -88,6 +89,11 @@ class ops:  # noqa: N801  # as `keras.ops`
     zeros_like = staticmethod(torch.zeros_like)
 
     @staticmethod
+    def shape(x: Tensor) -> Shape:
+        """Returns the shape of `x`."""
+        return tuple(x.shape)
+
+    @staticmethod
     def cast(x: Tensor, dtype: str | torch.dtype) -> Tensor:
         """Returns `x` in a dtype, given as PyTorch's or by its name."""
         dtype = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype)
@@ -124,22 +130,27 @@ class _Around(keras.StatelessScope):
         pass
 
 
-def move(variable: keras.Variable, change: Any, alpha: Any = 1, old: Tensor | None = None) -> None:
+def move(
+    variables: Sequence[keras.Variable],
+    olds: Sequence[Tensor],
+    moves: Sequence[tuple[Any, Any]],
+) -> None:
     """See `brn.backend.other.move`: in place, but where a scope keeps the changes of variables."""
     if torch.compiler.is_compiling():
-        return other.move(variable, change, alpha, old)
+        return other.move(variables, olds, moves)
     with _Around() as scope:
         pass
     if scope.original_scope is not None:
-        return other.move(variable, change, alpha, old)
-    if isinstance(alpha, torch.Tensor):
-        change, alpha = alpha * change, 1
-    variable.value.detach().add_(change, alpha=alpha)
+        return other.move(variables, olds, moves)
+    for old, (change, alpha) in zip(olds, moves, strict=True):
+        if isinstance(alpha, torch.Tensor):
+            change, alpha = alpha * change, 1
+        old.detach().add_(change, alpha=alpha)
 
 
 def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`: a copy, as assigning changes it where it lies."""
-    return variable.value.clone()
+    """Returns the present value of `variable`, where it lies: `move` changes it there."""
+    return variable.value
 
 
 def reshape(x: Tensor, shape: Shape) -> Tensor:
