@@ -35,6 +35,14 @@ class ByPlainFunctions(brn.BatchRenormalization):
             return super().call(inputs, training=training, mask=mask)
 
 
+class Empty(keras.Layer):
+    """A layer that does nothing: what Keras takes to call one."""
+
+    def call(self, inputs, training=False):
+        """Returns its inputs."""
+        return inputs
+
+
 KERAS = {
     "Keras bn": keras.layers.BatchNormalization,
     "Keras renorm": lambda **settings: keras.layers.BatchNormalization(
@@ -58,6 +66,8 @@ def subjects(
     x, upstream = _activations(shape, dtype)
     policy = dtype if dtype == "float32" else f"mixed_{dtype}"
     makers = {**OURS, "brn, plain": ByPlainFunctions, **KERAS}
+    if backend == "torch":  # where nothing is compiled
+        makers["Keras, an empty layer"] = Empty
     if microbatches:
         for name, make in (("", brn.BatchRenormalization), (", plain", ByPlainFunctions)):
             makers[f"brn, microbatches of 4{name}"] = partial(make, microbatch_size=4)
