@@ -37,8 +37,10 @@ def select(x: Tensor, valid: Tensor | None = None, synchronized: bool = False) -
         valid: which elements count, or `None` for all of them.
         synchronized: whether statistics span the replicas that train in parallel.
     """
-    if valid is None and not synchronized and _fast.serves(x):
-        return FAST
+    if not synchronized and _fast.serves(x, valid):
+        if valid is None:
+            return FAST
+        return Kernel(*(partial(function, valid=valid) for function in FAST))
     total = backend.replica_sum if synchronized else (lambda total: total)
     return Kernel(partial(plain.moments, valid=valid, reduce=total), plain.normalize)
 
