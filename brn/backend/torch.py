@@ -18,7 +18,7 @@ from brn.types import Shape, Tensor
 
 @dataclasses.dataclass(eq=False)
 class _Remembered:
-    """What a pass saw: for as long as autograd's graph of it lives, which holds it."""
+    """What groups of a pass saw: for as long as autograd's graph of it lives, which holds it."""
 
     statistics: list[Tensor]
     before: tuple[Tensor, ...]
@@ -38,7 +38,7 @@ class TrainingPass(other.TrainingPass):
 
     def __init__(self, layer: keras.Layer) -> None:
         self._layer = layer
-        self._seen: _Remembered | None = None
+        self._seen: list[_Remembered] = []
         # The compiler replays the passes it compiled by itself.
         compiling = torch.compiler.is_compiling()
         self.replayed = not compiling and torch._C._current_graph_task_id() != -1
@@ -50,7 +50,7 @@ class TrainingPass(other.TrainingPass):
         statistics = [value.detach() for value in statistics if value is not None]
         if not self.replayed:
             mu, *others = before  # the others were computed, mu lies where `move` will change it
-            self._seen = _Remembered(statistics, (mu.clone(), *others))
+            self._seen.append(_Remembered(statistics, (mu.clone(), *others)))
             return before
         for known in _passes.get(self._layer, ()):
             if all(map(torch.equal, known.statistics, statistics)):
@@ -64,9 +64,9 @@ class TrainingPass(other.TrainingPass):
 
     def finished(self, y: Tensor) -> Tensor:
         """See `brn.backend.other.TrainingPass.finished`."""
-        if self._seen is not None and y.grad_fn is not None:
+        if self._seen and y.grad_fn is not None:
             y.grad_fn.metadata[TrainingPass] = self._seen
-            _passes.setdefault(self._layer, weakref.WeakSet()).add(self._seen)
+            _passes.setdefault(self._layer, weakref.WeakSet()).update(self._seen)
         return y
 
 

@@ -20,7 +20,7 @@ from brn.types import Tensor
 class Kernel(NamedTuple):
     """`moments(x)` and `normalize(x, mu_B, sigma_B, r, d, gamma, beta)`, which belong together."""
 
-    moments: Callable[[Tensor], Moments]
+    moments: Callable[..., Moments]
     normalize: Callable[..., Tensor]
 
 
@@ -40,7 +40,8 @@ def select(x: Tensor, valid: Tensor | None = None, synchronized: bool = False) -
     if not synchronized and _fast.serves(x, valid):
         if valid is None:
             return FAST
-        return Kernel(*(partial(function, valid=valid) for function in FAST))
+        moments, normalize = (partial(function, valid=valid) for function in FAST)
+        return Kernel(moments, normalize)
     total = backend.replica_sum if synchronized else (lambda total: total)
     return Kernel(partial(plain.moments, valid=valid, reduce=total), plain.normalize)
 

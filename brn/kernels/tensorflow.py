@@ -21,7 +21,10 @@ _SAMPLE = 16
 
 
 def serves(x: Tensor, valid: Tensor | None) -> bool:
-    """Returns whether these functions take `x`, `(groups, elements, channels, rest)`: without masks."""
+    """Returns whether these functions take `x`, `(groups, elements, channels, rest)`.
+
+    They know no masks.
+    """
     return valid is None and x.dtype == tf.float32
 
 

@@ -20,7 +20,10 @@ _CACHED = 2**17
 
 
 def serves(x: Tensor, valid: Tensor | None) -> bool:
-    """Returns whether these functions take `x`, `(groups, elements, channels, rest)`: without masks."""
+    """Returns whether these functions take `x`, `(groups, elements, channels, rest)`.
+
+    They know no masks.
+    """
     return (
         valid is None
         and x.dtype in (torch.float32, torch.float64)
