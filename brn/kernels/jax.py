@@ -51,9 +51,9 @@ def moments(x: Tensor, valid: Tensor | None = None) -> Moments:
         total, counted = partial(total, where=valid), _count(axes, x, valid)
         near = jnp.max(x, axes, keepdims=True, where=valid, initial=-jnp.inf)
         count, near = jnp.maximum(counted, 1), jnp.where(counted > 0, near, 0)
-    # Behind `_own`: XLA would subtract a mean that is a product in one operation, unrounded.
+    # Behind `_own`: XLA would add and subtract what is a product in one operation, unrounded.
     near = _own(near, 1)
-    distance = total(x - near) / count
+    distance = _own(total(x - near) / count, 1)
     center = near + distance
     offset = (near - center) + distance
     variance = jnp.maximum(total(jnp.square(x - center)) / count - jnp.square(offset), 0)
