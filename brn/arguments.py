@@ -254,16 +254,23 @@ def _is_size(size: Any) -> bool:
     return hasattr(size, "__index__") and not isinstance(size, bool) and not size < 0
 
 
-def check_numeric(name: str, value: Any) -> None:
-    """Raises a `ValueError` for a numpy array of what are no numbers, such as objects or dates.
+def as_tensor(name: str, value: Any) -> Any:
+    """Returns an array as a tensor, and anything else as it is.
 
-    Backends make numbers of some.
+    Raises:
+        ValueError: for a numpy array of what are no numbers, such as objects or dates: backends
+            make numbers of some.
     """
+    if ops.is_tensor(value) or not hasattr(value, "__array__"):
+        return value
+    if isinstance(value, keras.KerasTensor):
+        return value
     if isinstance(value, np.ndarray) and value.dtype.kind not in "biufcV":  # V: bfloat16
         raise ValueError(
             f"`{name}` must be an array of numbers: make it one, such as by "
             f"{name}.astype('float32'). Received: {name}.dtype={value.dtype}"
         )
+    return ops.convert_to_tensor(value)
 
 
 def check_training(training: Any) -> None:

@@ -12,7 +12,7 @@ import keras
 from brn import backend, schedules
 from brn.arguments import bounds_of_keras, check_boolean, check_bounds
 from brn.backend import ops
-from brn.minibatch import Averages, MinibatchNormalization
+from brn.minibatch import MinibatchNormalization, State
 from brn.types import Config, Shape, Tensor
 
 _KERAS_RENORM = ("renorm", "renorm_clipping", "renorm_momentum")
@@ -84,13 +84,13 @@ class BatchNormalization(MinibatchNormalization):
         return self.moving_variance_initializer(shape, dtype=dtype)
 
     @property
-    def _moving(self) -> tuple[keras.Variable, keras.Variable]:
+    def _moving(self) -> tuple[keras.Variable, ...]:
         return self.moving_mean, self.moving_variance
 
     def _sigma(self, spread: Tensor) -> Tensor:
         return ops.sqrt(spread + self.epsilon)
 
-    def _bounds(self, dtype: str) -> tuple[Tensor, ...]:
+    def _bounds(self, state: State, dtype: str) -> tuple[Tensor, ...]:
         return ()
 
     def _renormalization(
@@ -101,13 +101,13 @@ class BatchNormalization(MinibatchNormalization):
 
     def _update(
         self,
-        averages: Averages,
+        state: State,
         mean_change: Tensor,
         sigma_B: Tensor,
         variance_B: Tensor,
         count: Tensor | None,
     ) -> None:
-        self._move(averages, mean_change, variance_B, count, 1.0 - self.momentum)
+        self._move(state, mean_change, variance_B, count, 1.0 - self.momentum)
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -259,16 +259,19 @@ class BatchRenormalization(MinibatchNormalization):
         return self.r_max(step), self.d_max(step)
 
     @property
-    def _moving(self) -> tuple[keras.Variable, keras.Variable]:
-        return self.moving_mean, self.moving_stddev
+    def _moving(self) -> tuple[keras.Variable, ...]:
+        return self.moving_mean, self.moving_stddev, self.step
 
     def _sigma(self, spread: Tensor) -> Tensor:
         return ops.clip(spread, self.epsilon**0.5, float("inf"))
 
-    def _bounds(self, dtype: str) -> tuple[float | Tensor, ...]:
-        step = backend.known_number(self.step.value)
-        numbers = [bound.number(step) for bound in (self.r_max, self.d_max)]
-        return self.clipping_bounds(dtype) if None in numbers else tuple(numbers)
+    def _bounds(self, state: State, dtype: str) -> tuple[float | Tensor, ...]:
+        step = backend.known_number(state[2])
+        r_max, d_max = self.r_max.number(step), self.d_max.number(step)
+        if r_max is None or d_max is None:
+            step = ops.cast(state[2], dtype)
+            return self.r_max(step), self.d_max(step)
+        return r_max, d_max
 
     def _renormalization(
         self,
@@ -286,7 +289,7 @@ class BatchRenormalization(MinibatchNormalization):
 
     def _update(
         self,
-        averages: Averages,
+        state: State,
         mean_change: Tensor,
         sigma_B: Tensor,
         variance_B: Tensor,
@@ -294,12 +297,11 @@ class BatchRenormalization(MinibatchNormalization):
     ) -> None:
         alpha = 1.0 - self.momentum
         if self.bias_correction:
-            steps = ops.cast(self.step.value + 1, sigma_B.dtype)
+            steps = ops.cast(state[2] + 1, sigma_B.dtype)
             # 1 - (1 - alpha)^steps; momentum 0 or 1 needs no correction, and has no logarithm.
             if 0.0 < self.momentum < 1.0:
                 alpha = alpha / -ops.expm1(steps * math.log(self.momentum))
-        moved = self._move(averages, mean_change, sigma_B, count, alpha)
-        backend.move(self.step, moved)
+        self._move(state, mean_change, sigma_B, count, alpha)
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""

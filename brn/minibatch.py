@@ -14,11 +14,11 @@ import keras
 
 from brn import backend, kernels
 from brn.arguments import (
+    as_tensor,
     check_boolean,
     check_mask,
     check_names,
     check_number,
-    check_numeric,
     check_shape,
     check_training,
     check_weights,
@@ -40,8 +40,8 @@ _INITIALIZERS = (
 _PER_CHANNEL = (1, 1, -1, 1)
 """The shape of values per channel beside activations that are grouped for the kernels."""
 
-Averages: TypeAlias = tuple[Tensor, Tensor]
-"""`moving_mean` and the moving spread as they are before the step, each read once.
+State: TypeAlias = tuple[Tensor, ...]
+"""What a step moves (`_moving`), as it is before the step, each read once.
 
 In a graph, TensorFlow may move a second read behind the update: its optimizer drops the edge that
 orders the two once another path seems to imply it, and later folds that path away. What is
@@ -94,8 +94,8 @@ def _warn_no_more(store: Any) -> None:
 class MinibatchNormalization(keras.layers.Layer):
     """What both layers share: arguments, gamma and beta, Algorithm 1, microbatches, masks, dtypes.
 
-    A subclass holds the moving spread of its kind and defines `_moving` (the two averages),
-    `_initial_spread`, `_sigma`, `_bounds`, `_renormalization` and `_update`.
+    A subclass holds the moving spread of its kind and defines `_moving` (the two averages, and what
+    counts the steps), `_initial_spread`, `_sigma`, `_bounds`, `_renormalization` and `_update`.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class MinibatchNormalization(keras.layers.Layer):
         check_boolean("trainable", kwargs.get("trainable", True))
         # Inputs are not cast to float16 on the way in: they may not fit. `call` casts the output.
         super().__init__(autocast=False, **kwargs)
+        self._convert_input_args = False  # `__call__` does: Keras looks through every argument.
         self.axis = feature_axis(axis)
         self.momentum = check_number("momentum", momentum, lowest=0.0, highest=1.0)
         self.epsilon = check_number("epsilon", epsilon, lowest=0.0)
@@ -208,22 +209,26 @@ class MinibatchNormalization(keras.layers.Layer):
 
     def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Calls the layer, as any layer is called."""
-        check_numeric("inputs", inputs)
-        check_numeric("mask", kwargs.get("mask"))
-        return super().__call__(inputs, *args, **kwargs)
+        if kwargs.get("mask") is not None:
+            kwargs["mask"] = as_tensor("mask", kwargs["mask"])
+        masks = [as_tensor("mask", value) for value in args]
+        return super().__call__(as_tensor("inputs", inputs), *masks, **kwargs)
 
     def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
         """Normalizes `inputs`; see the class's docstring for the formulas."""
         x = ops.cast(inputs, _at_least_float32(inputs.dtype, self.compute_dtype))
         check_training(training)
         mask = check_mask(mask, x)
-        averages = self._averages()
+        state = tuple(map(backend.read, self._moving))
         if not (training and self.trainable) or 0 in x.shape:
-            mu, sigma = self._moving_statistics(averages, x.dtype, self._channel_shape)
+            mu, sigma = self._moving_statistics(state, x.dtype, self._channel_shape)
             gamma, beta = self._affine(x.dtype, self._channel_shape)
             return ops.cast((x - mu) * (gamma / sigma) + beta, self.compute_dtype)
 
-        before = (*self._moving_statistics(averages, x.dtype, _PER_CHANNEL), *self._bounds(x.dtype))
+        before = (
+            *self._moving_statistics(state, x.dtype, _PER_CHANNEL),
+            *self._bounds(state, x.dtype),
+        )
         gamma, beta = self._affine(x.dtype, _PER_CHANNEL)
         training_pass = backend.TrainingPass(self)
 
@@ -244,14 +249,12 @@ class MinibatchNormalization(keras.layers.Layer):
         if not training_pass.replayed:
             statistics = [None if s is None else ops.stop_gradient(s) for s in statistics]
             observe(self, before[1], *statistics)
-            self._update(averages, *statistics)
+            self._update(state, *statistics)
         return training_pass.finished(ops.cast(y, self.compute_dtype))
 
-    def _moving_statistics(
-        self, averages: Averages, dtype: str, shape: Shape
-    ) -> tuple[Tensor, Tensor]:
-        mu, spread = (backend.reshape(ops.cast(average, dtype), shape) for average in averages)
-        return mu, self._sigma(spread)
+    def _moving_statistics(self, state: State, dtype: str, shape: Shape) -> tuple[Tensor, Tensor]:
+        mu = backend.reshape(ops.cast(state[0], dtype), shape)
+        return mu, self._sigma(backend.reshape(ops.cast(state[1], dtype), shape))
 
     def _affine(self, dtype: str, shape: Shape) -> tuple[Tensor, Tensor]:
         gamma, beta = (
@@ -260,33 +263,32 @@ class MinibatchNormalization(keras.layers.Layer):
         )
         return gamma, beta
 
-    def _averages(self) -> Averages:
-        mean, spread = map(backend.read, self._moving)
-        return mean, spread
-
     def _move(
         self,
-        averages: Averages,
+        state: State,
         mean_change: Tensor,
         spread_B: Tensor,
         count: Tensor | None,
         alpha: float | Tensor,
-    ) -> int | Tensor:
+    ) -> None:
         """Moves both averages by `alpha` times the groups' mean distance from them.
 
         The mean is weighted by `count`; groups without it are of one size. Nothing counts of a
-        group and channel whose statistics are not finite. Returns 1 if anything counted, else 0.
+        group and channel whose statistics are not finite. Steps in which anything counts count.
         """
-        spread = backend.reshape(ops.cast(averages[1], spread_B.dtype), _PER_CHANNEL)
+        spread = backend.reshape(ops.cast(state[1], spread_B.dtype), _PER_CHANNEL)
         changes, counted = [mean_change, spread_B - spread], None
         if count is not None or not backend.known_finite(*changes):
             counted = ops.cast(ops.isfinite(changes[0] + changes[1]), spread_B.dtype)
             counted = counted if count is None else counted * count
             changes = [ops.where(counted > 0, each, ops.zeros_like(each)) for each in changes]
-        for statistic, old, change in zip(self._moving, averages, changes, strict=True):
-            change = ops.cast(_mean_over_groups(change, counted), old.dtype)
-            backend.move(statistic, change, alpha, old)
-        return 1 if counted is None else ops.cast(ops.any(counted > 0), "int32")
+        moves: list[Any] = [
+            (ops.cast(_mean_over_groups(change, counted), old.dtype), alpha)
+            for change, old in zip(changes, state[:2], strict=True)
+        ]
+        for _ in state[2:]:
+            moves.append((1 if counted is None else ops.cast(ops.any(counted > 0), "int32"), 1))
+        backend.move(self._moving, state, moves)
 
     def reset_statistics(self) -> None:
         """Sets both averages back to their starting values; `gamma` and `beta` stay.
@@ -300,7 +302,7 @@ class MinibatchNormalization(keras.layers.Layer):
                 f"Received: {self.name!r}, built=False"
             )
         initializers = (self.moving_mean_initializer, self._initial_spread)
-        for statistic, initial in zip(self._moving, initializers, strict=True):
+        for statistic, initial in zip(self._moving[:2], initializers, strict=True):
             statistic.assign(initial(statistic.shape, dtype=statistic.dtype))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -60,10 +60,20 @@ def known_number(x: Tensor) -> Any:
     return None
 
 
-def move(variable: keras.Variable, change: Any, alpha: Any = 1, old: Tensor | None = None) -> None:
-    """Adds `alpha * change` to a variable; `old` is its present value, where that was read."""
-    old = variable.value if old is None else old
-    variable.assign(old + ops.cast(alpha * change, old.dtype))
+def move(
+    variables: Sequence[keras.Variable],
+    olds: Sequence[Tensor],
+    moves: Sequence[tuple[Any, Any]],
+) -> None:
+    """Adds `alpha * change` to each variable.
+
+    Args:
+        variables: what is moved.
+        olds: what `read` gave of each.
+        moves: `(change, alpha)` of each.
+    """
+    for variable, old, (change, alpha) in zip(variables, olds, moves, strict=True):
+        variable.assign(old + ops.cast(alpha * change, old.dtype))
 
 
 def read(variable: keras.Variable) -> Tensor:

@@ -18,7 +18,7 @@ from brn.types import Shape, Tensor
 
 @dataclasses.dataclass(eq=False)
 class _Remembered:
-    """What a pass saw: for as long as autograd's graph of it lives, which holds it."""
+    """What groups of a pass saw: for as long as autograd's graph of it lives, which holds it."""
 
     statistics: list[Tensor]
     before: tuple[Tensor, ...]
@@ -38,7 +38,7 @@ class TrainingPass(other.TrainingPass):
 
     def __init__(self, layer: keras.Layer) -> None:
         self._layer = layer
-        self._seen: _Remembered | None = None
+        self._seen: list[_Remembered] = []
         # The compiler replays the passes it compiled by itself.
         compiling = torch.compiler.is_compiling()
         self.replayed = not compiling and torch._C._current_graph_task_id() != -1
@@ -49,7 +49,8 @@ class TrainingPass(other.TrainingPass):
             return before
         statistics = [value.detach() for value in statistics if value is not None]
         if not self.replayed:
-            self._seen = _Remembered(statistics, before)
+            mu, *others = before  # the others were computed, mu lies where `move` will change it
+            self._seen.append(_Remembered(statistics, (mu.clone(), *others)))
             return before
         for known in _passes.get(self._layer, ()):
             if all(map(torch.equal, known.statistics, statistics)):
@@ -63,9 +64,9 @@ class TrainingPass(other.TrainingPass):
 
     def finished(self, y: Tensor) -> Tensor:
         """See `brn.backend.other.TrainingPass.finished`."""
-        if self._seen is not None and y.grad_fn is not None:
+        if self._seen and y.grad_fn is not None:
             y.grad_fn.metadata[TrainingPass] = self._seen
-            _passes.setdefault(self._layer, weakref.WeakSet()).add(self._seen)
+            _passes.setdefault(self._layer, weakref.WeakSet()).update(self._seen)
         return y
 
 
@@ -86,6 +87,11 @@ class ops:  # noqa: N801  # as `keras.ops`
     sum = staticmethod(torch.sum)
     where = staticmethod(torch.where)
     zeros_like = staticmethod(torch.zeros_like)
+
+    @staticmethod
+    def shape(x: Tensor) -> Shape:
+        """Returns the shape of `x`."""
+        return tuple(x.shape)
 
     @staticmethod
     def cast(x: Tensor, dtype: str | torch.dtype) -> Tensor:
@@ -124,22 +130,27 @@ class _Around(keras.StatelessScope):
         pass
 
 
-def move(variable: keras.Variable, change: Any, alpha: Any = 1, old: Tensor | None = None) -> None:
+def move(
+    variables: Sequence[keras.Variable],
+    olds: Sequence[Tensor],
+    moves: Sequence[tuple[Any, Any]],
+) -> None:
     """See `brn.backend.other.move`: in place, but where a scope keeps the changes of variables."""
     if torch.compiler.is_compiling():
-        return other.move(variable, change, alpha, old)
+        return other.move(variables, olds, moves)
     with _Around() as scope:
         pass
     if scope.original_scope is not None:
-        return other.move(variable, change, alpha, old)
-    if isinstance(alpha, torch.Tensor):
-        change, alpha = alpha * change, 1
-    variable.value.detach().add_(change, alpha=alpha)
+        return other.move(variables, olds, moves)
+    for old, (change, alpha) in zip(olds, moves, strict=True):
+        if isinstance(alpha, torch.Tensor):
+            change, alpha = alpha * change, 1
+        old.detach().add_(change, alpha=alpha)
 
 
 def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`: a copy, as assigning changes it where it lies."""
-    return variable.value.clone()
+    """Returns the present value of `variable`, where it lies: `move` changes it there."""
+    return variable.value
 
 
 def reshape(x: Tensor, shape: Shape) -> Tensor:

@@ -20,7 +20,7 @@ from brn.types import Tensor
 class Kernel(NamedTuple):
     """`moments(x)` and `normalize(x, mu_B, sigma_B, r, d, gamma, beta)`, which belong together."""
 
-    moments: Callable[[Tensor], Moments]
+    moments: Callable[..., Moments]
     normalize: Callable[..., Tensor]
 
 
@@ -37,8 +37,11 @@ def select(x: Tensor, valid: Tensor | None = None, synchronized: bool = False) -
         valid: which elements count, or `None` for all of them.
         synchronized: whether statistics span the replicas that train in parallel.
     """
-    if valid is None and not synchronized and _fast.serves(x):
-        return FAST
+    if not synchronized and _fast.serves(x, valid):
+        if valid is None:
+            return FAST
+        moments, normalize = (partial(function, valid=valid) for function in FAST)
+        return Kernel(moments, normalize)
     total = backend.replica_sum if synchronized else (lambda total: total)
     return Kernel(partial(plain.moments, valid=valid, reduce=total), plain.normalize)
 

@@ -99,6 +99,6 @@ def normalize(
     return (x - mu_B.center) * slope + (gamma * d + beta - mu_B.offset * slope)
 
 
-def serves(x: Tensor) -> bool:
+def serves(x: Tensor, valid: Tensor | None) -> bool:
     """Returns whether these functions take `x`: always."""
     return True

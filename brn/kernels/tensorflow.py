@@ -20,9 +20,12 @@ _FAR = 100.0
 _SAMPLE = 16
 
 
-def serves(x: Tensor) -> bool:
-    """Returns whether these functions take `x`, `(groups, elements, channels, rest)`."""
-    return x.dtype == tf.float32
+def serves(x: Tensor, valid: Tensor | None) -> bool:
+    """Returns whether these functions take `x`, `(groups, elements, channels, rest)`.
+
+    They know no masks.
+    """
+    return valid is None and x.dtype == tf.float32
 
 
 def moments(x: Tensor) -> Moments:

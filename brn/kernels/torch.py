@@ -19,10 +19,14 @@ _CACHED = 2**17
 """How many numbers surely stay in a core's cache."""
 
 
-def serves(x: Tensor) -> bool:
-    """Returns whether these functions take `x`, `(groups, elements, channels, rest)`."""
+def serves(x: Tensor, valid: Tensor | None) -> bool:
+    """Returns whether these functions take `x`, `(groups, elements, channels, rest)`.
+
+    They know no masks.
+    """
     return (
-        x.dtype in (torch.float32, torch.float64)
+        valid is None
+        and x.dtype in (torch.float32, torch.float64)
         and not torch.compiler.is_compiling()
         and not transformed(x)
     )

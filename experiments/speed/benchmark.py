@@ -47,6 +47,8 @@ BATCHES = (4, 16, 64, 256, 512)
 """Sizes of the batch, of 16x16x64 activations, to see how the cost grows."""
 CHANNELS = (16, 64, 256, 1024)
 """Numbers of channels, of 32x8x8 activations each."""
+SEQUENCES = (64, 50, 128)
+"""Examples, time steps, channels: for masks, and for microbatches that do not divide the batch."""
 IMAGES, IMAGE_SHAPE, CLASSES = 64, (32, 32, 3), 100
 """The training step: images of a batch, their shape, classes."""
 
@@ -112,6 +114,16 @@ STEP_BARS = (
         0.95 if keras.config.backend() == "torch" else 1.0,
     ),
     Bar("training step, BN / BN of Keras", "step, bn", "step, Keras bn", 1.0),
+)
+SEQUENCE_BARS = (
+    Bar("masked, BRN / BN of Keras", "brn, masked", "Keras bn, masked", 1.2),
+    Bar("masked, BN / BN of Keras", "bn, masked", "Keras bn, masked", 1.2),
+    Bar(
+        "microbatches, a smaller last one / divided",
+        "microbatches, and a smaller last one",
+        "microbatches, divided",
+        2.0,
+    ),
 )
 HELD_BAR = 1.1
 PIPELINE_BAR = 10.0
@@ -193,6 +205,13 @@ def time_growth(results: Results, batches, channels, rounds: int) -> None:
     shapes = [(batch, 16, 16, 64) for batch in batches] + [(32, 8, 8, c) for c in channels]
     for shape in shapes:
         results.add_times(_name(shape), take_turns(subjects.few(shape), rounds))
+
+
+def time_sequences(results: Results, shape, rounds: int) -> None:
+    """Times masks, and microbatches of which the last one is smaller."""
+    times = take_turns(subjects.masked(shape) | subjects.divided(shape), rounds)
+    results.add_times(_name(shape), times)
+    results.add_ratios(_name(shape), times, SEQUENCE_BARS)
 
 
 def time_steps(
@@ -287,6 +306,7 @@ def run(folder: str | Path, rounds: int = 31, quick: bool = False, gpu: bool = F
         time_layers(results, [(128, 3)], "bfloat16" if gpu else "float32", 2)
         time_parts(results, (8, 2, 2, 3), 2)
         time_growth(results, [], [3], 2)
+        time_sequences(results, (8, 2, 3), 2)
         consumed = time_steps(results, 2, "inception_small", 4, (8, 8, 1), width=2, modules=1)
         time_pipeline(results, consumed, 2)
         measure_memory(results, (16, 16, 16, 3))
@@ -297,6 +317,7 @@ def run(folder: str | Path, rounds: int = 31, quick: bool = False, gpu: bool = F
         results.add_times(_name(TINY), take_turns(subjects.subjects(TINY), rounds))
         time_parts(results, SHAPES[1], rounds)
         time_growth(results, BATCHES, CHANNELS, rounds)
+        time_sequences(results, SEQUENCES, rounds)
         consumed = time_steps(results, rounds, "inception_small", IMAGES, IMAGE_SHAPE)
         if gpu:
             time_steps(results, rounds, "resnet50", 64, (224, 224, 3))

@@ -35,6 +35,14 @@ class ByPlainFunctions(brn.BatchRenormalization):
             return super().call(inputs, training=training, mask=mask)
 
 
+class Empty(keras.Layer):
+    """A layer that does nothing: what Keras takes to call one."""
+
+    def call(self, inputs, training=False):
+        """Returns its inputs."""
+        return inputs
+
+
 KERAS = {
     "Keras bn": keras.layers.BatchNormalization,
     "Keras renorm": lambda **settings: keras.layers.BatchNormalization(
@@ -58,6 +66,8 @@ def subjects(
     x, upstream = _activations(shape, dtype)
     policy = dtype if dtype == "float32" else f"mixed_{dtype}"
     makers = {**OURS, "brn, plain": ByPlainFunctions, **KERAS}
+    if backend == "torch":  # where nothing is compiled
+        makers["Keras, an empty layer"] = Empty
     if microbatches:
         for name, make in (("", brn.BatchRenormalization), (", plain", ByPlainFunctions)):
             makers[f"brn, microbatches of 4{name}"] = partial(make, microbatch_size=4)
@@ -79,6 +89,35 @@ def few(shape: tuple[int, ...]) -> dict[tuple[str, str], Callable]:
     mode = MODES[keras.config.backend()][0]
     makers = {**OURS, **KERAS}
     return {(name, mode): layer_pass(make(), x, upstream, mode) for name, make in makers.items()}
+
+
+def masked(shape: tuple[int, ...]) -> dict[tuple[str, str], Callable]:
+    """Returns the passes of our layers and of Keras's with a mask, in the backend's first mode.
+
+    Args:
+        shape: `(batch, time, channels)`; a fifth of the time steps, drawn at random, is masked.
+    """
+    x, upstream = _activations(shape, "float32")
+    mask = np.random.default_rng(1).random(shape[:2]) < 0.8
+    mode, mask = MODES[keras.config.backend()][0], keras.ops.convert_to_tensor(mask)
+    makers = {**OURS, "Keras bn": KERAS["Keras bn"]}
+    return {
+        (f"{name}, masked", mode): layer_pass(make(), x, upstream, mode, mask)
+        for name, make in makers.items()
+    }
+
+
+def divided(shape: tuple[int, ...]) -> dict[tuple[str, str], Callable]:
+    """Returns passes over microbatches that divide the batch, and that leave a smaller last one."""
+    x, upstream = _activations(shape, "float32")
+    mode = MODES[keras.config.backend()][0]
+    sizes = {"divided": shape[0] // 4, "and a smaller last one": shape[0] // 4 + 1}
+    return {
+        (f"microbatches, {name}", mode): layer_pass(
+            brn.BatchRenormalization(microbatch_size=size), x, upstream, mode
+        )
+        for name, size in sizes.items()
+    }
 
 
 def parts(shape: tuple[int, ...], microbatch_size: int | None = None) -> dict:
@@ -152,18 +191,19 @@ def _activations(shape, dtype):
     )
 
 
-def layer_pass(layer, x, upstream, mode: str) -> Callable[[], None]:
+def layer_pass(layer, x, upstream, mode: str, mask=None) -> Callable[[], None]:
     """Returns a function of no arguments that runs one pass of a Keras layer and waits for it."""
     layer.build(tuple(x.shape))
+    call = {"training": True} if mask is None else {"training": True, "mask": mask}
     backend = keras.config.backend()
     if backend == "tensorflow":
-        return _tensorflow_pass(layer, x, upstream, mode)
+        return _tensorflow_pass(layer, x, upstream, mode, call)
     if backend == "jax":
-        return _jax_pass(layer, x, upstream)
-    return _torch_pass(lambda x: layer(x, training=True), x, upstream, layer.trainable_variables)
+        return _jax_pass(layer, x, upstream, call)
+    return _torch_pass(lambda x: layer(x, **call), x, upstream, layer.trainable_variables)
 
 
-def _tensorflow_pass(layer, x, upstream, mode):
+def _tensorflow_pass(layer, x, upstream, mode, call):
     import tensorflow as tf
 
     weights = _tensors(layer.trainable_variables)
@@ -172,7 +212,7 @@ def _tensorflow_pass(layer, x, upstream, mode):
     def run(x, upstream):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = layer(x, training=True)
+            y = layer(x, **call)
         return y, tape.gradient(y, [x, *weights], output_gradients=upstream)
 
     return lambda: run(x, upstream)
@@ -183,13 +223,13 @@ def _tensors(variables):
     return [v.value if isinstance(v, keras.Variable) else v for v in variables]
 
 
-def _jax_pass(layer, x, upstream):
+def _jax_pass(layer, x, upstream, call):
     import jax
 
     @jax.jit
     def run(trainable, non_trainable, x, upstream):
         def forward(x, trainable):
-            return layer.stateless_call(trainable, non_trainable, x, training=True)
+            return layer.stateless_call(trainable, non_trainable, x, **call)
 
         y, pull_back, state = jax.vjp(forward, x, trainable, has_aux=True)
         return y, pull_back(upstream), state
@@ -227,7 +267,7 @@ def _tf_keras_passes(x, upstream):
         ):
             layer = tf_keras.layers.BatchNormalization(**settings)
             layer.build(x.shape)
-            passes[name, mode] = _tensorflow_pass(layer, x, upstream, mode)
+            passes[name, mode] = _tensorflow_pass(layer, x, upstream, mode, {"training": True})
     return passes
 
 
