@@ -282,10 +282,17 @@ def check_training(training: Any) -> None:
     if training is True or training is False or training is None:
         return
     if hasattr(training, "shape"):
-        # A scalar that is traced says in its own words that its value must be known.
         known = tuple(training.shape) == () and (
             keras.backend.standardize_dtype(training.dtype) == "bool"
         )
+        try:
+            bool(known and training)
+        except Exception as error:  # While it is traced; Keras cannot repeat what JAX says of it.
+            raise ValueError(
+                "`training` must be known while a function is traced: pass Python's True or False, "
+                "or make it a static argument, as by jax.jit(..., static_argnames='training'). "
+                f"Received: training={training!r}"
+            ) from error
     else:
         known = isinstance(training, numbers.Integral) and training in (0, 1)
     if not known:

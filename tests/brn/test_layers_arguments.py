@@ -103,6 +103,15 @@ def test_training_is_true_or_false(layer_class, training):
         layer(tensor(np.ones(SHAPE)), training=training)
 
 
+@pytest.mark.skipif(BACKEND == "torch", reason="nothing is traced")
+def test_training_is_known_while_it_is_traced():
+    layer = brn.BatchNormalization()
+    layer.build(SHAPE)
+    run = compiled(lambda x, training: layer(x, training=training))
+    with pytest.raises(ValueError, match=r"must be known .*static_argnames.*Received: training="):
+        run(tensor(np.ones(SHAPE)), tensor(True, "bool"))
+
+
 @pytest.mark.parametrize("yes", [True, 1, np.True_, np.array(True), tensor(True, "bool")], ids=repr)
 def test_training_in_other_words(yes):
     layer = brn.BatchNormalization()
