@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -255,16 +256,19 @@ def _is_size(size: Any) -> bool:
 
 
 def as_tensor(name: str, value: Any) -> Any:
-    """Returns an array as a tensor, and anything else as it is.
+    """Returns an array as a tensor, and a tensor as it is.
 
     Raises:
-        ValueError: for a numpy array of what are no numbers, such as objects or dates: backends
-            make numbers of some.
+        ValueError: for what is neither, and for a numpy array of what are no numbers, such as
+            objects or dates: backends make numbers of some.
     """
-    if ops.is_tensor(value) or not hasattr(value, "__array__"):
+    if ops.is_tensor(value) or isinstance(value, keras.KerasTensor):
         return value
-    if isinstance(value, keras.KerasTensor):
-        return value
+    if not hasattr(value, "__array__"):
+        raise ValueError(
+            f"`{name}` must be an array or a tensor, one: np.asarray({name}) makes one of nested "
+            f"lists. Received: {name}={reprlib.repr(value)}, a {type(value).__name__}"
+        )
     if isinstance(value, np.ndarray) and value.dtype.kind not in "biufcV":  # V: bfloat16
         raise ValueError(
             f"`{name}` must be an array of numbers: make it one, such as by "
@@ -278,10 +282,17 @@ def check_training(training: Any) -> None:
     if training is True or training is False or training is None:
         return
     if hasattr(training, "shape"):
-        # A scalar that is traced says in its own words that its value must be known.
         known = tuple(training.shape) == () and (
             keras.backend.standardize_dtype(training.dtype) == "bool"
         )
+        try:
+            bool(known and training)
+        except Exception as error:  # While it is traced; Keras cannot repeat what JAX says of it.
+            raise ValueError(
+                "`training` must be known while a function is traced: pass Python's True or False, "
+                "or make it a static argument, as by jax.jit(..., static_argnames='training'). "
+                f"Received: training={training!r}"
+            ) from error
     else:
         known = isinstance(training, numbers.Integral) and training in (0, 1)
     if not known:
@@ -295,11 +306,6 @@ def check_mask(mask: Tensor | None, x: Tensor) -> Tensor | None:
     """Returns `mask` as booleans of `x`'s rank, or `None`."""
     if mask is None:
         return None
-    if not hasattr(mask, "shape"):
-        raise ValueError(
-            "`mask` must be an array of booleans, such as inputs != 0. "
-            f"Received: mask={mask!r}, a {type(mask).__name__}"
-        )
     sizes, shape = tuple(mask.shape), tuple(x.shape)
     if not 0 < len(sizes) <= len(shape) or not _agree(sizes, shape[: len(sizes)]):
         raise ValueError(

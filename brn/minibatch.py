@@ -211,8 +211,9 @@ class MinibatchNormalization(keras.layers.Layer):
         """Calls the layer, as any layer is called."""
         if kwargs.get("mask") is not None:
             kwargs["mask"] = as_tensor("mask", kwargs["mask"])
-        masks = [as_tensor("mask", value) for value in args]
-        return super().__call__(as_tensor("inputs", inputs), *masks, **kwargs)
+        if args:
+            check_training(args[0])
+        return super().__call__(as_tensor("inputs", inputs), *args, **kwargs)
 
     def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
         """Normalizes `inputs`; see the class's docstring for the formulas."""

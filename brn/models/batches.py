@@ -1,5 +1,6 @@
 """Minibatches of inputs, as `fit` takes them, and what of them a model takes."""
 
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def check_inputs(model: keras.Layer, inputs: Any) -> None:
     if not arrays or not all(len(getattr(array, "shape", ())) > 0 for array in arrays):
         raise ValueError(
             "Inputs must be arrays with the examples along the first axis, as the model takes "
-            f"them: make them with np.asarray. Received: inputs={inputs!r}"
+            f"them: make them with np.asarray. Received: inputs={reprlib.repr(inputs)}"
         )
     taken = arrays_taken(model)
     if taken is not None and len(leaves) != taken and not isinstance(inputs, dict):

@@ -125,7 +125,7 @@ def changed(base: Protocol, changes: dict[str, Any], where: str) -> Protocol:
 def _known(kind, name, known, where):
     if name not in known:
         raise ValueError(
-            f"{where}: expected {kind} to be a name. Received: {kind}={name!r}. "
+            f"{where}: expected a name that exists. Received: {kind}={name!r}. "
             f"{nearest(str(name), known)}"
         )
     return name
@@ -175,7 +175,8 @@ def _chosen_arms(protocol, chosen, where):
         if name in known or not NAME.fullmatch(name):
             raise ValueError(
                 f"{here}: expected a name of its own, in letters, digits, '_', '-' and '.'. "
-                f"Received: {name!r}" + (", an arm there is already." if name in known else ".")
+                f"Received: {name!r}"
+                + (", an arm there is: leave its table empty for that." if name in known else ".")
             )
         settings = dict(settings)
         base = known[_known("base", settings.pop("base", "bn-32"), known, here)]
@@ -185,7 +186,7 @@ def _chosen_arms(protocol, chosen, where):
 
 def _all_arms():
     studies = (grid.PAPER, grid.CONTROLS, grid.STRONGLY_STRUCTURED, grid.GROUP_SIZES, grid.DEGREES)
-    return [arm for arms in (*studies, grid.BOUNDS, grid.ALPHAS) for arm in arms]
+    return [arm for arms in (*studies, grid.HALVES, grid.BOUNDS, grid.ALPHAS) for arm in arms]
 
 
 def _own_arm(name, base, settings, where):
@@ -210,7 +211,7 @@ def _own_arm(name, base, settings, where):
                 f"Received: {setting}={value!r} in an arm."
             )
         else:
-            _known("a setting", setting, [*own, *changeable()], where)
+            _known("setting", setting, [*own, *changeable()], where)
             changes[setting] = checked(setting, value, where)
     _known("sampling", attributes.get("sampling", "iid"), ("iid", *ARRANGEMENTS), where)
     return dataclasses.replace(

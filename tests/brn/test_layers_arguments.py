@@ -62,6 +62,7 @@ def test_inputs_are_real_numbers(layer_class):
     ("mask", "message"),
     [
         (True, "Received: mask=True, a bool"),
+        ([[True] * 3] * 6, r"np\.asarray\(mask\).*Received: mask=\[\[True, .*a list"),
         (lambda: None, "must be an array"),
         (np.array(True), r"Received: mask.shape=\(\)"),
         (np.ones((2, 5), bool), r"Received: mask.shape=\(2, 5\)"),
@@ -102,6 +103,15 @@ def test_training_is_true_or_false(layer_class, training):
         layer(tensor(np.ones(SHAPE)), training=training)
 
 
+@pytest.mark.skipif(BACKEND == "torch", reason="nothing is traced")
+def test_training_is_known_while_it_is_traced():
+    layer = brn.BatchNormalization()
+    layer.build(SHAPE)
+    run = compiled(lambda x, training: layer(x, training=training))
+    with pytest.raises(ValueError, match=r"must be known .*static_argnames.*Received: training="):
+        run(tensor(np.ones(SHAPE)), tensor(True, "bool"))
+
+
 @pytest.mark.parametrize("yes", [True, 1, np.True_, np.array(True), tensor(True, "bool")], ids=repr)
 def test_training_in_other_words(yes):
     layer = brn.BatchNormalization()
@@ -118,6 +128,21 @@ def test_inputs_are_numbers(layer_class, values):
     """JAX makes NaN or zeros of some."""
     with pytest.raises(ValueError, match=r"`inputs` must be an array of numbers.*inputs.dtype="):
         layer_class()(np.zeros(SHAPE).astype(values))
+
+
+@BOTH
+@pytest.mark.parametrize("inputs", [None, 1.0, [[0.0] * 3] * 2, (np.ones(SHAPE),), {"a": 1}])
+def test_inputs_are_one_array(layer_class, inputs):
+    kind = type(inputs).__name__
+    with pytest.raises(ValueError, match=rf"`inputs` must be.*one: .*Received: inputs=.*a {kind}"):
+        layer_class()(inputs, training=True)
+
+
+@BOTH
+def test_a_mask_in_the_place_of_training_is_refused_by_what_it_is(layer_class):
+    for mask in (np.ones(SHAPE, bool), keras.Input(SHAPE[1:], dtype="bool")):
+        with pytest.raises(ValueError, match=r"a mask is passed by its name.*Received: training="):
+            layer_class()(keras.Input(SHAPE[1:]), mask)
 
 
 @BOTH

@@ -94,6 +94,11 @@ def test_a_setting_for_a_quick_try_names_its_runs():
     assert Run(protocol, protocol.arms["bn-32"], 0).config()["scale"] == protocol.name
 
 
+def test_an_arm_of_another_protocol_is_known_by_its_name(file):
+    names = ["brn-2", "bn-shuffled-16", "brn-4-alpha-0.01"]
+    assert list(protocol_named(file(f'base = "smoke"\narms = {names}')).arms) == names
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -119,8 +124,8 @@ def test_a_setting_for_a_quick_try_names_its_runs():
         ('base = "smoke"\narms = []', r"at least one arm"),
         ('base = "smoke"\narms = ["brn4"]', r"arms='brn4'\. Nearest: brn-4"),
         ('base = "smoke"\narms = [4]', "list of texts"),
-        ('base = "smoke"\n[arms.brn-4]\ngroup = 8', "a name of its own.*'brn-4', an arm there is"),
-        ('base = "smoke"\n[arms.x]\ngruop = 8', r"arm x: .*gruop.* Nearest: group"),
+        ('base = "smoke"\n[arms.brn-4]\ngroup = 8', r"name of its own.*'brn-4', .*its table empty"),
+        ('base = "smoke"\n[arms.x]\ngruop = 8', r"arm x: .* setting='gruop'\. Nearest: group"),
         ('base = "smoke"\n[arms.x]\ngroup = 5', r"divides the 64 images.*group=5"),
         ('base = "smoke"\n[arms.x]\nnormalization = "bnr"', "Nearest: b"),
         ('base = "smoke"\n[arms.x]\nsampling = "iidd"', "Nearest: iid"),
