@@ -46,7 +46,7 @@ def in_groups(
     """
     batch = backend.ops.shape(x)[0]
     if microbatch_size is None:
-        return _Groups(x, axis, batch, 1).apply(function, x, mask)
+        return _in_equal_groups(function, x, axis, batch, 1, mask)
     if isinstance(batch, int):
         size = min(microbatch_size, batch)
     else:
@@ -54,18 +54,15 @@ def in_groups(
     groups, rest = batch // size, batch % size
 
     def equal() -> tuple[Any, ...]:
-        return _Groups(x, axis, size, groups).apply(function, x, mask)
+        return _in_equal_groups(function, x, axis, size, groups, mask)
 
     def unequal() -> tuple[Any, ...]:
         most, masks = batch - rest, (mask, mask)
         if mask is not None and mask.shape[0] != 1:
             masks = mask[:most], mask[most:]
-        parts = (x[:most], axis, size, groups), (x[most:], axis, rest, 1)
-        results = [
-            _Groups(*part).apply(function, part[0], of_part, counted=True)
-            for part, of_part in zip(parts, masks, strict=True)
-        ]
-        return tuple(ops.concatenate(both, axis=0) for both in zip(*results, strict=True))
+        first = _in_equal_groups(function, x[:most], axis, size, groups, masks[0], counted=True)
+        last = _in_equal_groups(function, x[most:], axis, rest, 1, masks[1], counted=True)
+        return tuple(ops.concatenate(parts, axis=0) for parts in zip(first, last, strict=True))
 
     if isinstance(rest, int):
         return unequal() if rest else equal()
@@ -73,38 +70,27 @@ def in_groups(
     return backend.shortcut(rest == 0, equal, unequal)
 
 
-class _Groups:
-    """`groups` of `size` examples, which are all of `x`."""
-
-    def __init__(self, x: Tensor, axis: int, size: int | Tensor, groups: int | Tensor) -> None:
-        self._shape = backend.ops.shape(x)
-        self._axis = axis
-        self._groups = groups
-        self._elements = size * math.prod(self._shape[1:axis])
-        self._rest = math.prod(self._shape[axis + 1 :])
-
-    def apply(
-        self, function: _Function, x: Tensor, mask: Tensor | None, counted: bool = False
-    ) -> tuple[Any, ...]:
-        """Applies `function`; `counted` says that `None` will not do for what counts."""
-        y, *statistics, count = function(
-            self._reshape(x, self._shape[self._axis], self._rest), self._valid(mask)
-        )
-        if counted and count is None:
-            all_of_a_group = ops.cast(self._elements * self._rest, y.dtype)
-            count = ops.ones_like(statistics[0]) * all_of_a_group
-        return backend.reshape(y, self._shape), *statistics, count
-
-    def _valid(self, mask: Tensor | None) -> Tensor | None:
-        if mask is None:
-            return None
-        # Keep the mask small where it says nothing about the feature axis and what follows.
-        trailing = (1,) * (len(self._shape) - self._axis)
-        if tuple(mask.shape[self._axis :]) == trailing:
-            mask = ops.broadcast_to(mask, (*self._shape[: self._axis], *trailing))
-            return self._reshape(mask, channels=1, rest=1)
-        mask = ops.broadcast_to(mask, self._shape)
-        return self._reshape(mask, self._shape[self._axis], self._rest)
-
-    def _reshape(self, x: Tensor, channels: int, rest: int) -> Tensor:
-        return backend.reshape(x, (self._groups, self._elements, channels, rest))
+def _in_equal_groups(
+    function: _Function,
+    x: Tensor,
+    axis: int,
+    size: int | Tensor,
+    groups: int | Tensor,
+    mask: Tensor | None,
+    counted: bool = False,
+) -> tuple[Any, ...]:
+    """`in_groups` of one size; `counted` says that `None` will not do for what counts."""
+    shape = backend.ops.shape(x)
+    leading, trailing = shape[:axis], shape[axis:]
+    elements, rest = size * math.prod(leading[1:]), math.prod(trailing[1:])
+    grouped, valid = (groups, elements, trailing[0], rest), None
+    if mask is not None and tuple(mask.shape[axis:]) == (1,) * len(trailing):
+        # Kept small where it says nothing about the feature axis and what follows.
+        mask = ops.broadcast_to(mask, (*leading, *mask.shape[axis:]))
+        valid = backend.reshape(mask, (groups, elements, 1, 1))
+    elif mask is not None:
+        valid = backend.reshape(ops.broadcast_to(mask, shape), grouped)
+    y, *statistics, count = function(backend.reshape(x, grouped), valid)
+    if counted and count is None:
+        count = ops.ones_like(statistics[0]) * ops.cast(elements * rest, y.dtype)
+    return backend.reshape(y, shape), *statistics, count
