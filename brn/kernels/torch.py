@@ -20,19 +20,15 @@ _CACHED = 2**17
 
 
 def serves(x: Tensor, valid: Tensor | None) -> bool:
-    """Returns whether these functions take `x`, `(groups, elements, channels, rest)`.
-
-    They know no masks.
-    """
+    """Returns whether these functions take `x`, `(groups, elements, channels, rest)`."""
     return (
-        valid is None
-        and x.dtype in (torch.float32, torch.float64)
+        x.dtype in (torch.float32, torch.float64)
         and not torch.compiler.is_compiling()
         and not transformed(x)
     )
 
 
-def moments(x: Tensor) -> Moments:
+def moments(x: Tensor, valid: Tensor | None = None) -> Moments:
     """Returns the `Moments` of every group and channel, without a gradient.
 
     On CPUs, PyTorch's sums lose the precision of means that are far from zero, in units of the
@@ -40,14 +36,34 @@ def moments(x: Tensor) -> Moments:
 
     Args:
         x: `(groups, elements, channels, rest)`.
+        valid: which elements count, boolean and broadcastable to `x`; all by default.
     """
     x = x.detach()
+    if valid is not None:
+        center = _mean(torch.where(valid, x, 0.0), valid)
+        distance = (x - center).masked_fill_(~valid, 0.0)
+        offset = _mean(distance, valid)
+        variance = _mean(distance.square_(), valid) - offset.square()
+        count = _count(x, valid).expand(variance.shape)
+        return Moments(SplitMean(center, offset), variance.clamp_(min=0.0), count)
     center, (mean, variance) = None, _about_zero(x)
     if _far(x, mean, variance):
         center = x.mean(AXES, keepdim=True)
         center += (x - center).mean(AXES, keepdim=True)
         mean, variance = _about_zero(x - center)
     return Moments(SplitMean(center, mean), variance, None)
+
+
+def _count(x: Tensor, valid: Tensor) -> Tensor:
+    """Returns how many elements of each group and channel count."""
+    return valid.sum(AXES, keepdim=True, dtype=x.dtype) * (x.shape[3] // valid.shape[3])
+
+
+def _mean(x: Tensor, valid: Tensor | None) -> Tensor:
+    """Returns the mean over what counts; elsewhere `x` is 0."""
+    if valid is None:
+        return x.mean(AXES, keepdim=True)
+    return x.sum(AXES, keepdim=True) / _count(x, valid).clamp(min=1)
 
 
 def _far(x: Tensor, mean: Tensor, variance: Tensor) -> bool:
@@ -80,14 +96,21 @@ def _groups_in_cache(x: Tensor) -> int:
 
 
 def normalize(
-    x: Tensor, mu_B: SplitMean, sigma_B: Tensor, r: Tensor, d: Tensor, gamma: Tensor, beta: Tensor
+    x: Tensor,
+    mu_B: SplitMean,
+    sigma_B: Tensor,
+    r: Tensor,
+    d: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    valid: Tensor | None = None,
 ) -> Tensor:
     """Returns `gamma * ((x - mu_B) / sigma_B * r + d) + beta`, as `brn.kernels.plain.normalize`.
 
-    In the gradient, `mu_B` and `sigma_B` are the functions of `x` that they are, `r` and `d`
-    constants. It keeps `x` and numbers per channel, and has a gradient itself.
+    In the gradient, `mu_B` and `sigma_B` are the functions that they are of what counts of `x`, `r`
+    and `d` constants. It keeps `x` and numbers per channel, and has a gradient itself.
     """
-    return _Normalize.apply(x, gamma, beta, (mu_B, sigma_B, r, d))
+    return _Normalize.apply(x, gamma, beta, (mu_B, sigma_B, r, d, valid))
 
 
 class _Normalize(torch.autograd.Function):
@@ -99,7 +122,7 @@ class _Normalize(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, gamma if isinstance(gamma, torch.Tensor) else None)
         ctx.constants = constants
-        mu_B, sigma_B, r, d = constants
+        mu_B, sigma_B, r, d, _ = constants
         slope = (gamma if isinstance(r, float) else gamma * r) / sigma_B
         constant = beta if isinstance(d, float) else gamma * d + beta
         return torch.addcmul(constant - mu_B.offset * slope, _shifted(x, mu_B), slope)
@@ -107,10 +130,12 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         x, gamma = ctx.saved_tensors
-        mu_B, sigma_B, r, d = ctx.constants
+        mu_B, sigma_B, r, d, valid = ctx.constants
         scale = r if gamma is None else gamma if isinstance(r, float) else gamma * r
         if torch.is_grad_enabled() or transformed(dy):
-            gradients = _differentiable_backward(dy, x, mu_B, sigma_B, scale)
+            gradients = _differentiable_backward(dy, x, mu_B, sigma_B, scale, valid)
+        elif valid is not None:
+            gradients = _masked_backward(dy, x - mu_B.center, mu_B.offset, sigma_B, scale, valid)
         else:
             backward = _backward if x.shape[0] > 1 else _backward_of_one
             gradients = backward(dy, _shifted(x, mu_B), mu_B.offset, sigma_B, scale)
@@ -165,18 +190,35 @@ def _backward_of_one(dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, sca
     return dx.view(x.shape), total_dy_x.view(sigma_B.shape), total_dy.view(sigma_B.shape)
 
 
+def _masked_backward(
+    dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, scale: Tensor, valid: Tensor
+) -> Any:
+    """The same where not all counts, in place of `x`: what is masked is not in the statistics."""
+    count = _count(x, valid).clamp(min=1)
+    total_dy = dy.sum(AXES, keepdim=True)
+    total_dy_x = ((x * dy).sum(AXES, keepdim=True) - offset * total_dy) / sigma_B
+    slope, shrinkage = scale / sigma_B, total_dy_x / (count * sigma_B)
+    x.mul_(-slope * shrinkage).add_(slope * (offset * shrinkage - total_dy / count))
+    return x.masked_fill_(~valid, 0.0).addcmul_(dy, slope), total_dy_x, total_dy
+
+
 def _differentiable_backward(
-    dy: Tensor, x: Tensor, mu_B: SplitMean, sigma_B: Tensor, scale: Tensor
+    dy: Tensor, x: Tensor, mu_B: SplitMean, sigma_B: Tensor, scale: Tensor, valid: Tensor | None
 ) -> Any:
     """The same, with statistics that are functions of `x`."""
-    distance = _shifted(x, mu_B)
-    offset = _with_gradient_of(mu_B.offset, distance.mean(AXES, keepdim=True))
-    variance = (distance - offset).square().mean(AXES, keepdim=True)
+
+    def counted(values: Tensor) -> Tensor:
+        return values if valid is None else torch.where(valid, values, 0.0)
+
+    distance, count = _shifted(x, mu_B), x.shape[1] * x.shape[3]
+    if valid is not None:
+        count = _count(x, valid).clamp(min=1)
+    offset = _with_gradient_of(mu_B.offset, _mean(counted(distance), valid))
+    variance = _mean(counted(distance - offset).square(), valid)
     sigma_B = _with_gradient_of(sigma_B.square(), variance).sqrt()
     x0 = (distance - offset) / sigma_B
     total_dy_x, total_dy = ((dy * f).sum(AXES, keepdim=True) for f in (x0, torch.ones_like(x0)))
-    count = x.shape[1] * x.shape[3]
-    dx = scale / sigma_B * (dy - (total_dy + x0 * total_dy_x) / count)
+    dx = scale / sigma_B * (dy - counted((total_dy + x0 * total_dy_x) / count))
     return dx, total_dy_x, total_dy
 
 
