@@ -18,8 +18,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.training.group import START, STUCK, Group, divisors
+from experiments.training.group import START, Group, divisors
 from experiments.training.lines import detour
+from experiments.training.watch import STUCK
 
 _ALL = "minibatches"
 

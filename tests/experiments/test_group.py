@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from group_fixtures import by_slurm, by_torchrun
 
-from experiments.training.group import _stuck
+from experiments.training.watch import in_words
 
 pytestmark = pytest.mark.any_backend
 
@@ -22,10 +22,10 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import os, sys, time
 from experiments.training import group as module
-from experiments.training import signals
+from experiments.training import signals, watch
 from experiments.training.launchers import Place, place
 
-module.START, module.SILENCE, module.STUCK, module._BEAT = 4.0, 1.0, 3.0, 0.1
+module.START, module.SILENCE, watch.STUCK, module._BEAT = 4.0, 1.0, 3.0, 0.1
 signals.STOP_SECONDS = 2.0
 port, size, rank, task, body = sys.argv[1:]
 sys.argv[1:] = ["run", "--process", rank]
@@ -240,11 +240,11 @@ def test_compiling_may_take_longer_than_a_step(port):
 
 
 def test_who_is_stuck_is_told_from_those_who_wait():
-    assert "process 2 of 3 has been stuck at step 4" in _stuck(
+    assert "process 2 of 3 has been stuck at step 4" in in_words(
         {0: [5, 9, False], 1: [5, 9, False], 2: [4, 8, False]}, 3
     )
-    assert "process 0, 2 of 3" in _stuck({0: [5, 1, False], 1: [5, 2, True], 2: [5, 1, False]}, 3)
-    assert "no process has moved" in _stuck({0: [5, 1, False], 1: [5, 1, False]}, 3)
+    assert "process 0, 2 of 3" in in_words({0: [5, 1, False], 1: [5, 2, True], 2: [5, 1, False]}, 3)
+    assert "no process has moved" in in_words({0: [5, 1, False], 1: [5, 1, False]}, 3)
 
 
 @pytest.mark.parametrize("missing", [0, 2])
