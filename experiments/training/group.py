@@ -267,6 +267,10 @@ class Group(Alone):
 
     # Talking
 
+    def begins(self) -> None:
+        """Says that a run begins, for which data may have to be loaded and a step compiled."""
+        self._watch.begins()
+
     def moved(self, step: int | None = None) -> None:
         """Says that this process is not stuck.
 

@@ -5,7 +5,8 @@ import time
 STUCK = 900.0
 """Seconds in which some process must move: end a step, or evaluate a few images."""
 COMPILED = 3600.0
-"""The same where a process is at its first step, or at a run's, and so may compile."""
+"""The same where a process has not ended its first step of a run, and so may load data, build the
+network or compile."""
 
 
 class Watch:
@@ -27,6 +28,10 @@ class Watch:
         self.all[rank] = self.mine
         self._since, self._before = time.monotonic(), None
 
+    def begins(self) -> None:
+        """Says that a run begins, of which this process has not made a step."""
+        self.mine[:2] = 0, 0
+
     def moved(self, step: int | None) -> None:
         """Says that this process is not stuck, and at which step it is if that is another one."""
         self.mine[0] = self.mine[0] if step is None else step
@@ -35,7 +40,7 @@ class Watch:
     def stuck(self) -> str | None:
         """Returns who is stuck, in words, if nobody has moved for too long."""
         now = {rank: list(state) for rank, state in self.all.items()}
-        if now != self._before or not any(state[0] for state in now.values()):
+        if now != self._before:
             self._since, self._before = time.monotonic(), now
         seconds = limit(now)
         return in_words(now, seconds) if time.monotonic() - self._since > seconds else None
@@ -52,7 +57,8 @@ def in_words(states: dict[int, list], seconds: float) -> str:
     last = min(state[0] for state in states.values())
     late = [rank for rank, state in states.items() if state[0] == last]
     late = [rank for rank in late if not states[rank][2]] or late
-    names = ", ".join(map(str, sorted(late)))
+    where = f"at step {last}" if last else "before the first step, where data are loaded,"
     if len(late) == len(states):
-        return f"no process has moved for {seconds:.0f} s, all at step {last}"
-    return f"process {names} of {len(states)} has been stuck at step {last} for {seconds:.0f} s"
+        return f"no process has moved for {seconds:.0f} s, all {where.rstrip(',')}"
+    names = ", ".join(map(str, sorted(late)))
+    return f"process {names} of {len(states)} has been stuck {where} for {seconds:.0f} s"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from group_fixtures import by_slurm, by_torchrun
 
-from experiments.training.watch import in_words
+from experiments.training.watch import COMPILED, STUCK, Watch, in_words, limit
 
 pytestmark = pytest.mark.any_backend
 
@@ -133,17 +133,18 @@ def test_a_process_that_gives_no_sign_of_life_is_lost_but_one_that_is_slow_is_no
 CUT_OFF = """
 set -e
 ip link set lo up
-"$@" 0 "a task" "time.sleep(60)" & "$@" 1 "a task" "time.sleep(60)" &
-sleep 1.5
+met=$1; shift
+for rank in 0 1; do "$@" $rank "a task" "time.sleep(60)" >> $met & done
+until [ "$(grep -c met $met)" = 2 ]; do sleep 0.1; done
 ip link set lo down
 for process in $(jobs -p); do wait $process && exit 9 || [ $? = 1 ]; done
 """
 
 
-def test_processes_whose_network_is_cut_end(port):
+def test_processes_whose_network_is_cut_end(port, tmp_path):
     """In a network of their own, which takes more rights than most have."""
-    command = ["unshare", "--net", "bash", "-c", CUT_OFF, "-", sys.executable, "-c", SCRIPT]
-    command += [str(port), "2"]
+    command = ["unshare", "--net", "bash", "-c", CUT_OFF, "-", tmp_path / "met"]
+    command += [sys.executable, "-c", SCRIPT, str(port), "2"]
     if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
         pytest.skip("no right to a network of one's own")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
@@ -233,6 +234,17 @@ def test_a_process_that_lives_but_is_stuck_is_found_by_those_who_wait_for_it(por
         assert "process 1 of 3 has been stuck at step 7 for 3 s" in error
 
 
+@pytest.mark.parametrize("first", [0, 5], ids=["first run", "a later run"])
+def test_a_process_that_is_stuck_while_it_loads_data_is_found(port, first):
+    """As `distributed` does it: the leader loads first, then the others."""
+    body = f"watch.COMPILED = 2.0\ngroup.moved({first or None})\n"
+    body += "group.begins()\ngroup.everyone('loaded')\nif rank == 2: time.sleep(60)\n"
+    processes = [start(port, 3, rank, f"{body}group.everyone('loaded')") for rank in range(3)]
+    for code, _, error in ends(processes):
+        assert code == 1
+        assert "process 2 of 3 has been stuck before the first step" in error
+
+
 def test_compiling_may_take_longer_than_a_step(port):
     body = "group.moved(1)\ntime.sleep(4)\ngroup.everyone(rank)"
     for code, _, error in ends([start(port, 1, 0, body)]):
@@ -245,6 +257,23 @@ def test_who_is_stuck_is_told_from_those_who_wait():
     )
     assert "process 0, 2 of 3" in in_words({0: [5, 1, False], 1: [5, 2, True], 2: [5, 1, False]}, 3)
     assert "no process has moved" in in_words({0: [5, 1, False], 1: [5, 1, False]}, 3)
+
+
+def test_what_comes_before_the_end_of_a_first_step_may_take_longest():
+    loads, compiles, trains = [0, 0, False], [1, 1, False], [7, 9, False]
+    resumed = [5000, 1, False]  # compiles as well
+    assert [limit({0: trains, 1: state}) for state in (loads, compiles, resumed, trains)] == [
+        COMPILED,
+        COMPILED,
+        COMPILED,
+        STUCK,
+    ]
+    watch = Watch(0, 1)
+    watch.moved(7)
+    watch.moved(8)
+    watch.begins()
+    watch.moved(5000)  # of the next run
+    assert watch.mine == resumed
 
 
 @pytest.mark.parametrize("missing", [0, 2])
