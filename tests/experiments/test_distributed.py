@@ -1,7 +1,11 @@
 """Several processes train what one trains: real ones on loopback, each with a device of its own.
 
 What CI runs takes about a minute: one process alone, two of which one is killed, and two that go on
-from its checkpoint. The rest is run by hand, with `pytest -m slow` and this file's name.
+from its checkpoint. The rest is run by hand, whole or in parts, and what it measures goes into the
+table from which docs/scale.md is made:
+
+    KERAS_BACKEND=jax python -m pytest -m slow -s tests/experiments/test_distributed.py \
+        --measured results/processes.csv [-k noniid]
 """
 
 import json
@@ -17,12 +21,14 @@ import keras
 import numpy as np
 import pytest
 from group_fixtures import (
+    OF_ITSELF,
+    OF_ONE,
     ROOT,
     by_open_mpi,
     by_slurm,
     by_torchrun,
     check_equal,
-    difference,
+    differences,
     exchange,
     finish,
     lose,
@@ -202,7 +208,7 @@ def test_a_process_that_takes_longer_to_compile_is_waited_for():
 @ON_JAX
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_survivor_of_a_killed_process_says_so_in_one_line_and_nothing_else_does(killed):
+def test_a_survivor_of_a_killed_process_says_so_in_one_line_and_nothing_else_does(killed, note):
     processes = exchange(late=0, steps=10**9)
     for process in processes:
         while "steps" not in process.stdout.readline():
@@ -210,21 +216,41 @@ def test_a_survivor_of_a_killed_process_says_so_in_one_line_and_nothing_else_doe
     time.sleep(1)
     processes[killed].kill()
     seconds = lose(processes, killed)
-    print(f"process {killed} killed: the other ended after {seconds:.1f} s")
+    what = f"process {killed} killed, exchanging numbers and nothing else"
+    note(what, "the other ended after", round(seconds, 1), "s", processes=2)
     assert seconds < 60
 
 
 @ON_JAX
 @pytest.mark.slow
 @pytest.mark.parametrize("names", PAIRS)
-def test_every_arm_with_one_two_and_four_processes(tmp_path, names):
+def test_every_arm_with_one_two_and_four_processes(tmp_path, names, note):
     finish(start(tmp_path / "alone", None, names))
     for size in (1, 2, 4):
         folder = tmp_path / f"{size}"
         finish(start(folder, size, names))
         for arm in names.split(","):
-            found = check_equal(folder, tmp_path / "alone", arm, size)
-            print(f"{arm}, {size} processes: weights within {found:.1e}")
+            for quantity, value in check_equal(folder, tmp_path / "alone", arm, size).items():
+                note("several against one", quantity, value, arm=arm, processes=size)
+
+
+@ON_JAX
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["bn-32", "brn-noniid"])
+def test_what_differs_between_one_and_several_is_rounding(tmp_path, arm, note):
+    """In float64 next to nothing does; in float32 as much as between one and one that sums in
+    another order."""
+    for variant in ("smoke", "smoke:reversed", "smoke:float64"):
+        finish(start(tmp_path / variant, None, arm, protocol=variant))
+    finish(start(tmp_path / "two", 2, arm, protocol="smoke:float64"))
+    for name, of, expected in (
+        ("one process, minibatches in reversed order", "smoke:reversed", "smoke"),
+        ("two processes against one, in float64", "two", "smoke:float64"),
+    ):
+        found = differences(weights(tmp_path / of, arm), weights(tmp_path / expected, arm))
+        for quantity, value in found.items():
+            note(name, quantity, value, arm=arm, processes=2 if of == "two" else 1)
+    assert found[OF_ITSELF] < 1e-12
 
 
 @pytest.fixture(scope="module")
@@ -235,13 +261,13 @@ def two(tmp_path_factory):
     return folder
 
 
-def check_goes_on(folder, two, other=None):
+def check_goes_on(folder, two, note, other=None):
     """A run goes on bit-identically with as many processes, to rounding with another number."""
     if other:
         shutil.copytree(folder, other)
         finish(start(other, 4, "brn-4"))
-        found = difference(weights(other, "brn-4"), weights(two, "brn-4"))
-        print(f"went on with 4: weights within {found:.1e}")
+        found = differences(weights(other, "brn-4"), weights(two, "brn-4"))[OF_ONE]
+        note("killed with 2, went on with more", OF_ONE, found, arm="brn-4", processes=4)
         assert found < 1e-6
         assert result(other, "brn-4")["resumed_with"][0]["processes"] == 4
     finish(start(folder, 2, "brn-4"))
@@ -254,24 +280,28 @@ def check_goes_on(folder, two, other=None):
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 3])
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_run_goes_on_bit_identically_after_any_process_was_killed(tmp_path, two, killed, after):
+def test_a_run_goes_on_bit_identically_after_any_process_was_killed(
+    tmp_path, two, killed, after, note
+):
     folder = tmp_path / "parts"
     seconds = lose(start(folder, 2, "brn-4", killed=killed, after=after), killed)
-    print(f"process {killed} killed after step {after}: the other ended in {seconds:.1f} s")
+    when = f"after step {after}" if after else "before the first step"
+    quantity, seconds_taken = "the other ended after", round(seconds, 1)
+    note(f"process {killed} killed {when}", quantity, seconds_taken, "s", "brn-4", 2)
     assert seconds < 60
     if after:
-        check_goes_on(folder, two, tmp_path / "other" if killed == 0 else None)
+        check_goes_on(folder, two, note, tmp_path / "other" if killed == 0 else None)
 
 
 @ON_JAX
 @pytest.mark.slow
-def test_a_run_goes_on_bit_identically_after_one_process_was_told_to_stop(tmp_path, two):
+def test_a_run_goes_on_bit_identically_after_one_process_was_told_to_stop(tmp_path, two, note):
     finish(start(tmp_path, 2, "brn-4", killed=1, after=3, number=signal.SIGTERM), code=75)
     with np.load(next(tmp_path.rglob("smoke-brn-4-s0.npz"))) as saved:
         step = json.loads(saved["notes"].item())["step"]
-    print(f"told to stop after step 3, stopped after step {step}")
+    note("process 1 told to stop after step 3", "both stopped after step", step, "", "brn-4", 2)
     assert 3 <= step < 6
-    check_goes_on(tmp_path, two)
+    check_goes_on(tmp_path, two, note)
 
 
 @ON_JAX
@@ -304,7 +334,7 @@ def test_the_command_trains_together_as_launchers_start_it(tmp_path, launcher):
 
 @ON_JAX
 @pytest.mark.slow
-def test_inception_v3_on_generated_imagenet_archives(tmp_path):
+def test_inception_v3_on_generated_imagenet_archives(tmp_path, note):
     from imagenet_archives import prepare_imagenet
 
     prepare_imagenet(tmp_path / "data")
@@ -315,4 +345,5 @@ def test_inception_v3_on_generated_imagenet_archives(tmp_path):
         finish(start(folder, size, "brn-noniid", protocol="imagenet"))
         if size:
             found = check_equal(folder, tmp_path / "alone", "brn-noniid", size)
-            print(f"Inception-v3, {size} processes: weights within {found:.1e}")
+            for quantity, value in found.items():
+                note("Inception-v3 against one", quantity, value, arm="brn-noniid", processes=size)
