@@ -1,11 +1,10 @@
-"""What tests measure, printed, and by hand also put into a table."""
+"""What slow tests measure, printed, and by hand also put into a table."""
+
+import functools
 
 import pytest
 
-import files
-from experiments.training.environment import environment
-
-KEY = ("what", "arm", "processes", "quantity")
+from experiments.speed import measured
 
 
 def pytest_addoption(parser):
@@ -17,17 +16,5 @@ def pytest_addoption(parser):
 
 @pytest.fixture
 def note(request):
-    """Notes a number: with `--measured` in a row, in the place of an earlier one of its kind."""
-    path = request.config.getoption("--measured", None)
-
-    def note(what, quantity, value, unit="", arm="", processes=""):
-        number = f"{value:.2g}" if isinstance(value, float) else str(value)
-        print(f"{what}, {arm} {processes}: {quantity} {number} {unit}")
-        if path:
-            made, row = environment(), (what, arm, processes, quantity)
-            made_with = "Keras {keras} on {backend} {backend_version}".format(**made)
-            commit = f"{str(made['commit'])[:7]}{' and changes' * made['modified']}"
-            row = dict(zip(KEY, row, strict=True)) | {"value": number, "unit": unit}
-            files.put_row(path, row | {"made with": made_with, "commit": commit}, KEY)
-
-    return note
+    """Notes a number, `measured.note` with the table of the option."""
+    return functools.partial(measured.note, request.config.getoption("--measured", None))
