@@ -21,14 +21,13 @@ import keras
 import numpy as np
 import pytest
 from group_fixtures import (
-    OF_ITSELF,
-    OF_ONE,
+    DIFFERENCE,
     ROOT,
     by_open_mpi,
     by_slurm,
     by_torchrun,
     check_equal,
-    differences,
+    difference,
     exchange,
     finish,
     lose,
@@ -37,86 +36,11 @@ from group_fixtures import (
     weights,
 )
 
-from experiments.data.augmentation import Augmentation
-from experiments.data.digits import digits
-from experiments.data.pipeline import Minibatches
-from experiments.data.sampling import Iid, Structured
-from experiments.data.splits import DecodedSplit
 from experiments.grid import arms
-from experiments.training import evaluation
 
 ON_JAX = pytest.mark.skipif(keras.config.backend() != "jax", reason="a group trains on JAX")
 ALL = (*(arm.name for arm in arms.PAPER), "bn-synchronized")
 PAIRS = [",".join(ALL[number : number + 2]) for number in range(0, len(ALL), 2)]
-
-
-# The share of a process
-
-
-@pytest.mark.any_backend
-@pytest.mark.parametrize("arrangement", [None, "adjacent", "shuffled"])
-@pytest.mark.parametrize("processes", [1, 2, 4])
-def test_the_shares_of_a_step_are_its_examples_each_once_augmented_alike(processes, arrangement):
-    split, changed = digits().train, []
-    if arrangement:  # an image may be drawn twice, so places are what is dealt out
-        sampler = Structured(split.labels, 4, 4, 2, arrangement, seed=3)
-    else:
-        sampler = Iid(len(split), workers=4, minibatch_size=8, seed=3)
-
-    class Noted(DecodedSplit):
-        def images(self, indices):
-            changed.extend(indices)
-            return super().images(indices)
-
-    noted = Noted(split.labels, split.array)
-    augmentation = Augmentation(flip=True, shift=2, noise=0.1, warp=0.2)
-    whole = Minibatches(split, sampler, augmentation, total_steps=5)
-    share = 32 // processes
-    parts = [
-        Minibatches(noted, sampler, augmentation, total_steps=5, part=slice(i, i + share))
-        for i in range(0, 32, share)
-    ]
-    for index in (0, 3):
-        changed.clear()
-        given = [part[index] for part in parts]
-        assert changed == sampler(index).tolist()  # decoded once, and no other
-        assert arrangement or len(set(changed)) == 32
-        for kind in (0, 1):
-            together = np.concatenate([part[kind] for part in given])
-            np.testing.assert_array_equal(together, whole[index][kind])
-
-
-@pytest.mark.any_backend
-@pytest.mark.parametrize("processes", [1, 2, 3])
-def test_a_shared_evaluation_counts_each_image_once(processes):
-    counts, seen = [], []
-
-    class Share:
-        size = processes
-
-        def __init__(self, rank):
-            self.rank = rank
-
-        def moved(self):
-            pass
-
-        def everyone(self, count):
-            counts.append(count)
-            return counts
-
-    def logits(weights, images):
-        seen.append(len(images))
-        return np.eye(2)[np.zeros(len(images), int)]
-
-    split = DecodedSplit(np.arange(10) % 2, np.zeros((10, 1, 1, 1), np.uint8))
-    for rank in range(processes):
-        chunks = (split, np.arange(10), 3, Share(rank))
-        percent = evaluation.accuracy_percent(logits, None, *chunks)
-    assert percent == 50
-    assert sorted(seen) == [1, 3, 3, 3]
-
-
-# Real processes
 
 
 @pytest.fixture(scope="module")
@@ -238,8 +162,7 @@ def test_every_arm_with_one_two_and_four_processes(tmp_path, names, note):
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["bn-32", "brn-noniid"])
 def test_what_differs_between_one_and_several_is_rounding(tmp_path, arm, note):
-    """In float64 next to nothing does; in float32 as much as between one and one that sums in
-    another order."""
+    """In float64 next to nothing does; in float32 as much as if one sums in another order."""
     for variant in ("smoke", "smoke:reversed", "smoke:float64"):
         finish(start(tmp_path / variant, None, arm, protocol=variant))
     finish(start(tmp_path / "two", 2, arm, protocol="smoke:float64"))
@@ -247,10 +170,9 @@ def test_what_differs_between_one_and_several_is_rounding(tmp_path, arm, note):
         ("one process, minibatches in reversed order", "smoke:reversed", "smoke"),
         ("two processes against one, in float64", "two", "smoke:float64"),
     ):
-        found = differences(weights(tmp_path / of, arm), weights(tmp_path / expected, arm))
-        for quantity, value in found.items():
-            note(name, quantity, value, arm=arm, processes=2 if of == "two" else 1)
-    assert found[OF_ITSELF] < 1e-12
+        found = difference(weights(tmp_path / of, arm), weights(tmp_path / expected, arm))
+        note(name, DIFFERENCE, found, arm=arm, processes=2 if of == "two" else 1)
+    assert found < 1e-12
 
 
 @pytest.fixture(scope="module")
@@ -266,8 +188,8 @@ def check_goes_on(folder, two, note, other=None):
     if other:
         shutil.copytree(folder, other)
         finish(start(other, 4, "brn-4"))
-        found = differences(weights(other, "brn-4"), weights(two, "brn-4"))[OF_ONE]
-        note("killed with 2, went on with more", OF_ONE, found, arm="brn-4", processes=4)
+        found = difference(weights(other, "brn-4"), weights(two, "brn-4"))
+        note("killed with 2 processes, went on with 4", DIFFERENCE, found, arm="brn-4", processes=4)
         assert found < 1e-6
         assert result(other, "brn-4")["resumed_with"][0]["processes"] == 4
     finish(start(folder, 2, "brn-4"))
@@ -357,6 +279,5 @@ def test_inception_v3_on_generated_imagenet_archives(tmp_path, note):
         ("Inception-v3 in float32 against one", 2, ""),
         ("Inception-v3 in float32, minibatches in reversed order, against one", None, ":reversed"),
     ):
-        other = weights(train(name, size, variant), "brn-noniid")
-        for quantity, value in differences(other, single).items():
-            note(name, quantity, value, "", "brn-noniid", size or 1)
+        found = difference(weights(train(name, size, variant), "brn-noniid"), single)
+        note(name, DIFFERENCE, found, "", "brn-noniid", size or 1)
