@@ -68,6 +68,7 @@ def run(folder: str | Path, rounds: int = 31) -> None:
     evaluated = 2 * protocol.evaluation_images  # of validation and of training
     say("images evaluated", evaluated * (protocol.steps // protocol.evaluate_every))
     say("training images", protocol.training_images)
+    say("side of an image", protocol.image_size)
 
     encoded = jpeg()
     records = [(io.BytesIO(encoded), 0) for _ in range(MINIBATCH)]

@@ -127,11 +127,12 @@ class Group(Alone):
                 line = Line(there, SILENCE, watch.STUCK)
                 line.send(LIFE, json.dumps(me).encode())
                 kind, message = line.receive(START + 2 * _BEAT)  # the leader says when it is over
-            except (OSError, EOFError):
+            except (OSError, EOFError) as error:
                 if left < 0:
+                    why = getattr(error, "strerror", None) or str(error) or "it hung up"
                     self._end(
                         f"process 0 of {self.size} was not found at {address[0]}:{address[1]} in "
-                        f"{START:.0f} s"
+                        f"{START:.0f} s ({why})"
                     )
                 time.sleep(0.2)
                 continue

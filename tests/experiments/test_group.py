@@ -282,6 +282,7 @@ def test_who_does_not_come_is_named(port, missing):
     for code, _, error in ends(processes):
         assert code == 1
         assert f"process {missing} of 3" in error
+        assert missing or "in 4 s (Connection refused)" in error
 
 
 def test_an_error_of_one_ends_all_and_is_told_by_all(port):

@@ -22,6 +22,7 @@ DEMAND = {
     "images a step": 100,
     "images evaluated": 36_000,
     "training images": 36_000,
+    "side of an image": 1000,
     "a JPEG of 500x375": 100,
     "decoding, cutting and resizing an image": 3,
     "flipping and scaling an image": 1,
@@ -64,6 +65,7 @@ def test_the_plan_follows_from_what_was_counted_and_the_assumed_devices(tmp_path
     assert needs["an arm"] == "2.2e+15 FLOP in 3,600 steps, 10 epochs"
     assert needs["its evaluations"] == "7.2e+13 FLOP, 3 % more"
     assert needs["an epoch of JPEGs"] == "4 GB"
+    assert needs["the same decoded"] == "108 GB"
     assert needs["images that a core makes"] == "250 a second"
     rows = one.tables["plan"][0].table.set_index("devices")
     # 0.6e12 / 50e12 s a step, 3600 times, and 0.72e14 / 50e12 s for the evaluations
