@@ -16,7 +16,7 @@ def note(
     path: str | Path | None,
     what: str,
     quantity: str,
-    value: float | int,
+    value: float | int | str,
     unit: str = "",
     arm: str = "",
     processes: int | str = "",

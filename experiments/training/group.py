@@ -214,7 +214,8 @@ class Group(Alone):
             os._exit(code)
 
     def fail(self, error: BaseException) -> None:
-        """Ends all processes because of an error of this one."""
+        """Ends all processes because of an error of this one, unless a lost one explains it."""
+        time.sleep(_FAREWELL)  # the backend's line to a killed process may break before ours
         what = str(error) or type(error).__name__
         if self.rank:
             self._lines[0].try_send(FAILED, what.encode())

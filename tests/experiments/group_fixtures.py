@@ -59,7 +59,7 @@ def lose(processes, killed):
             assert process.returncode == 1, error
             (line,) = [line for line in error.splitlines() if line and not _is_said_anyway(line)]
             assert line.startswith("error:")
-            assert f"process {killed} of {len(processes)}" in line
+            assert f"process {killed} of {len(processes)}" in line, line
             assert f"pid {processes[killed].pid}" in line
             assert "python -m experiments" in line
     return time.monotonic() - since
@@ -115,7 +115,7 @@ def check_equal(folder, expected, arm, size):
                 losses.append(value != other[name])
     assert (got["environment"]["processes"], got["environment"]["devices"]) == (size, size)
     assert not list((folder / "checkpoints").rglob("*.npz"))
-    return found | {f"of {len(losses)} losses, other in the last of six decimals": sum(losses)}
+    return found | {"losses differ in the last of six decimals": f"{sum(losses)} of {len(losses)}"}
 
 
 EXCHANGE = """

@@ -37,6 +37,7 @@ PROTOCOLS = {
         evaluate_every=3,
         evaluation_images=100,
         image_size=75,
+        learning_rate=4.5e-4,
     ),
 }
 

@@ -155,7 +155,7 @@ def test_every_arm_with_one_two_and_four_processes(tmp_path, names, note):
         finish(start(folder, size, names))
         for arm in names.split(","):
             for quantity, value in check_equal(folder, tmp_path / "alone", arm, size).items():
-                note("several against one", quantity, value, arm=arm, processes=size)
+                note("smoke against one", quantity, value, arm=arm, processes=size)
 
 
 @ON_JAX

@@ -110,6 +110,27 @@ def test_a_killed_process_is_named_by_every_survivor_with_the_command_to_go_on(p
         assert f"python -m experiments run --process {rank} " in line
 
 
+BROKEN = """
+if rank == 1:
+    os.kill(os.getpid(), 9)
+import threading
+seen, lost = threading.Event(), group._lost
+def late(*arguments):
+    seen.set()
+    time.sleep(0.3)
+    lost(*arguments)
+group._lost = late
+seen.wait()
+group.fail(ValueError("connection closed by peer"))
+"""
+
+
+def test_a_killed_process_is_named_also_where_its_end_first_breaks_something_else(port):
+    (code, _, error), _ = ends([start(port, 2, rank, BROKEN) for rank in range(2)])
+    assert code == 1
+    assert "error: process 1 of 2 (" in error
+
+
 @pytest.mark.parametrize("still", [0, 1])
 def test_a_process_that_gives_no_sign_of_life_is_lost_but_one_that_is_slow_is_not(port, still):
     processes = [start(port, 2, rank, TRAIN) for rank in range(2)]
