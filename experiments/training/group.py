@@ -204,14 +204,16 @@ class Group(Alone):
             else:
                 what, code = _stopped_by(self.signal), signals.exit_code(self.signal)
             command = f"python -m experiments {shlex.join(sys.argv[1:])}"
-            sys.stdout.flush()
-            print(
-                f"\n{what}. Start all {self.size} processes again, this one with: {command} "
-                "- they go on from the last checkpoint.",
-                file=sys.stderr,
-                flush=True,
-            )
-            os._exit(code)
+            try:
+                sys.stdout.flush()
+                print(
+                    f"\n{what}. Start all {self.size} processes again, this one with: {command} "
+                    "- they go on from the last checkpoint.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            finally:  # also where nobody reads any more, as when an ssh was cut off
+                os._exit(code)
 
     def fail(self, error: BaseException) -> None:
         """Ends all processes because of an error of this one, unless a lost one explains it."""

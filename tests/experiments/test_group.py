@@ -131,6 +131,16 @@ def test_a_killed_process_is_named_also_where_its_end_first_breaks_something_els
     assert "error: process 1 of 2 (" in error
 
 
+def test_a_survivor_ends_also_where_nobody_reads_what_it_says(port):
+    processes = [start(port, 2, rank, SLEEP) for rank in range(2)]
+    met(processes)
+    for pipe in (processes[0].stdout, processes[0].stderr):
+        pipe.close()
+    processes[1].kill()
+    assert processes[0].wait(timeout=30) == 1
+    processes[1].communicate()
+
+
 @pytest.mark.parametrize("still", [0, 1])
 def test_a_process_that_gives_no_sign_of_life_is_lost_but_one_that_is_slow_is_not(port, still):
     processes = [start(port, 2, rank, TRAIN) for rank in range(2)]
