@@ -90,19 +90,26 @@ def difference(values, others):
     return float(max(np.abs(a - b).max() / max(np.abs(b).max(), tiny) for a, b in pairs))
 
 
-def check_equal(folder, expected, arm, size, within=1e-6):
-    """Ranks are bit-identical, weights and curve equal one process's, and one result is left.
+def check_together(folder, arm, size):
+    """Ranks are bit-identical and one result is left; returns the weights and the result."""
+    first, got = weights(folder, arm), result(folder, arm)
+    for rank in range(1, size):
+        for value, other in zip(weights(folder, arm, rank), first, strict=True):
+            np.testing.assert_array_equal(value, other)
+    assert (got["environment"]["processes"], got["environment"]["devices"]) == (size, size)
+    assert not list((folder / "checkpoints").rglob("*.npz"))
+    return first, got
+
+
+def check_equal(folder, expected, arm, size):
+    """What several processes leave, once, equals in weights and curve what one process does.
 
     Returns:
         By quantity, how much differs from the one process's.
     """
-    first = weights(folder, arm)
-    for rank in range(1, size):
-        for value, other in zip(weights(folder, arm, rank), first, strict=True):
-            np.testing.assert_array_equal(value, other)
+    (first, got), one = check_together(folder, arm, size), result(expected, arm)
     found = {DIFFERENCE: difference(first, weights(expected, arm))}
-    assert found[DIFFERENCE] < within
-    got, one = result(folder, arm), result(expected, arm)
+    assert found[DIFFERENCE] < 1e-6
     assert got["config"] == one["config"]
     losses = []
     for point, other in zip(got["curve"], one["curve"], strict=True):
@@ -113,8 +120,6 @@ def check_equal(folder, expected, arm, size, within=1e-6):
             assert value == pytest.approx(other[name], rel=1e-6, abs=last_digit), name
             if of_losses:
                 losses.append(value != other[name])
-    assert (got["environment"]["processes"], got["environment"]["devices"]) == (size, size)
-    assert not list((folder / "checkpoints").rglob("*.npz"))
     return found | {"losses differ in the last of six decimals": f"{sum(losses)} of {len(losses)}"}
 
 
