@@ -7,7 +7,7 @@ removes those of a target that nobody else can be writing.
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -32,6 +32,23 @@ def write_csv(path: str | Path, table: pd.DataFrame, number: str | None = None) 
         number: format of numbers that are not whole, such as "%.2f"; by default all digits.
     """
     write(path, table.to_csv(index=False, float_format=number, lineterminator="\n"))
+
+
+def put_row(path: str | Path, row: dict, key: Iterable[str]) -> None:
+    """Puts a row into a CSV, in the place of the one with the same key, else at the end.
+
+    Args:
+        path: where the table is, or will be.
+        row: what it says, by column.
+        key: columns of which no two rows have the same values.
+    """
+    row, rows = {name: str(value) for name, value in row.items()}, []
+    if Path(path).exists():
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
+    same = [all(other[name] == row[name] for name in key) for other in rows]
+    place = same.index(True) if any(same) else len(rows)
+    rows[place : place + 1] = [row]
+    write_csv(path, pd.DataFrame(rows))
 
 
 def tidy(path: str | Path) -> None:

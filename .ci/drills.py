@@ -26,7 +26,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import psutil
 from PIL import Image
 
@@ -349,10 +348,7 @@ def make_images(folder):
 
 def note(row):
     """Puts a row into the table of counts, in the place of an earlier one of the same drill."""
-    table = pd.read_csv(COUNTS) if COUNTS.exists() else pd.DataFrame(columns=list(row))
-    other = (table["run"] != row["run"]) | (table["fault"] != row["fault"])
-    table = pd.DataFrame([*table[other].to_dict("records"), row])
-    files.write_csv(COUNTS, table.sort_values(["run", "fault"]))
+    files.put_row(COUNTS, row, ("run", "fault"))
     print(", ".join(f"{name}: {value}" for name, value in row.items()), flush=True)
 
 

@@ -7,6 +7,7 @@ python -m experiments status  --protocol NAME           what is done, and how lo
 python -m experiments collect [--protocol NAME]         one table of all results
 python -m experiments benchmark                         the layers' speed beside other layers'
 python -m experiments monitor                           r and d of a run, and what looking costs
+python -m experiments demand                            what the paper's scale asks of machines
 """
 
 import argparse
@@ -98,6 +99,11 @@ def _parser():
     monitor.add_argument("--seed", type=int, default=0, help="default 0")
     monitor.add_argument("--every", type=int, default=10, help="steps between looks (default 10)")
     monitor.add_argument("--results", default="results", help="folder of results")
+
+    text = "count the paper's network and time decoding, for the plan in docs/scale.md"
+    demand = commands.add_parser("demand", help=text, description=text)
+    demand.set_defaults(command=_demand)
+    demand.add_argument("--results", default="results", help="folder of results")
 
     prepare = commands.add_parser("prepare", help="fetch or convert a data set")
     prepare.set_defaults(command=_prepare)
@@ -281,6 +287,14 @@ def _monitor(options):
     from experiments.studies import clipping
 
     clipping.record(run, options.every, options.results)
+    return 0
+
+
+def _demand(options):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from experiments.speed import demand
+
+    demand.run(options.results)
     return 0
 
 

@@ -25,6 +25,19 @@ def test_a_table_has_its_numbers_as_they_are_or_in_a_format(tmp_path):
     assert (tmp_path / "b.csv").read_text() == "n,value\n1,0.12\n2,\n"
 
 
+def test_a_row_takes_the_place_of_the_one_with_its_key_and_leaves_the_others_as_they_are(tmp_path):
+    path = tmp_path / "table.csv"
+    for what, n, value in (
+        ("a", 1, 0.50),
+        ("a", 2, "1.50"),
+        ("b", "", 3),
+        ("a", 1, "NA"),
+        ("c", 1, 5),
+    ):
+        files.put_row(path, {"what": what, "n": n, "value": value}, ("what", "n"))
+    assert path.read_text() == "what,n,value\na,1,NA\na,2,1.50\nb,,3\nc,1,5\n"
+
+
 def test_only_what_killed_writes_of_this_file_left_is_tidied(tmp_path):
     for name in (".a.json.x.partial", ".b.json.x.partial", "a.json"):
         (tmp_path / name).write_text("half")

@@ -18,8 +18,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.training.group import START, STUCK, Group, divisors
+from experiments.training.group import START, Group, divisors
 from experiments.training.lines import detour
+from experiments.training.watch import STUCK
 
 _ALL = "minibatches"
 
@@ -182,7 +183,11 @@ class _Shared(keras.Model):
             dealt = [jnp.reshape(x, (parts, -1, *x.shape[1:])) for x in (images, labels)]
             shapes = jax.eval_shape(minibatch, [x[0] for x in dealt])[0]
             zeros = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), shapes)
-            total, counts = jax.lax.scan(next_minibatch, zeros, dealt)
+            # On CPUs, XLA computes convolutions inside of a loop many times slower than outside.
+            on_cpus = self._mesh.devices.flat[0].platform == "cpu"
+            total, counts = jax.lax.scan(
+                next_minibatch, zeros, dealt, unroll=parts if on_cpus else 1
+            )
             counts = [value[-1] for value in counts]
         # One vector, so one all-reduce, whatever the number of layers.
         vector, split = ravel_pytree(total)

@@ -138,6 +138,7 @@ class _Session:
             for _, of_arm in itertools.groupby(runs, key=lambda run: run.arm.name):
                 trainer = None
                 for run in of_arm:
+                    self._group.begins()
                     with contextlib.ExitStack() as held:
                         state = self._decide(run, held)
                         if state == "stop":

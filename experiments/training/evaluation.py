@@ -13,7 +13,7 @@ from brn.backend import compiled
 from experiments.data.augmentation import scale
 from experiments.data.sampling import Structured
 from experiments.data.splits import Split
-from experiments.training.group import ALONE, Alone
+from experiments.training.alone import ALONE, Alone
 
 CHUNK = 500
 """Images a call of the model, unless it is said otherwise."""

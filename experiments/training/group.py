@@ -20,7 +20,8 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 
-from experiments.training import signals
+from experiments.training import signals, watch
+from experiments.training.alone import Alone
 from experiments.training.launchers import Place
 from experiments.training.lines import BYE, DATA, FAILED, LIFE, READY, REFUSED, STOP, Line
 
@@ -28,35 +29,9 @@ START = 50.0
 """Seconds in which all processes must have come."""
 SILENCE = 45.0
 """Seconds after which a host that acknowledges nothing is lost, and its processes with it."""
-STUCK = 900.0
-"""Seconds in which each process must give a sign of life, and some must move: end a step, or
-evaluate a few images."""
-COMPILED = 3600.0
-"""The same where a process is at its first step, or at a run's, and so may compile."""
 
 _BEAT = 2.0
 _FAREWELL = 1.0
-
-
-class Alone:
-    """One process by itself: what a `Group` is to those who do not care."""
-
-    rank, size = 0, 1
-
-    def everyone(self, value) -> list:
-        """Returns the values that all processes give, by rank."""
-        return [value]
-
-    def moved(self, step: int | None = None) -> None:
-        """Says that this process is not stuck."""
-
-    @contextmanager
-    def together(self):
-        """Surrounds what fails in every process when one is lost."""
-        yield
-
-
-ALONE = Alone()
 
 
 class Group(Alone):
@@ -80,7 +55,7 @@ class Group(Alone):
         self.rank, self.size, self.place = place.process, place.processes, place
         self._lines: dict[int, Line] = {}
         self._inbox = {rank: queue.Queue() for rank in range(self.size)}
-        self._state, self._states = [0, 0, False], {}
+        self._watch = watch.Watch(self.rank, self.size)
         self._leaving, self._ended = False, threading.Lock()
         self.signal, self._trains, self._noting = None, False, threading.Lock()
         me = {"rank": self.rank, "size": self.size, "task": task, "host": socket.gethostname()}
@@ -108,7 +83,7 @@ class Group(Alone):
             while len(here) < self.size:
                 listener.settimeout(max(deadline - time.monotonic(), 0.01))
                 try:
-                    line = Line(listener.accept()[0], SILENCE, STUCK)
+                    line = Line(listener.accept()[0], SILENCE, watch.STUCK)
                     peer = json.loads(line.receive(timeout=2)[1])
                 except TimeoutError:
                     if time.monotonic() < deadline:
@@ -122,7 +97,6 @@ class Group(Alone):
         peers = [here[rank] for rank in range(self.size)]
         with socket.create_server(("", 0)) as free:
             port = free.getsockname()[1]
-        self._states = {rank: [0, 0, False] for rank in here}
         for line in lines.values():
             line.try_send(READY, json.dumps([peers, port]).encode())
         for rank in lines:
@@ -150,14 +124,15 @@ class Group(Alone):
             left = deadline - time.monotonic()
             try:
                 there = socket.create_connection(address, timeout=max(left, 0.01))
-                line = Line(there, SILENCE, STUCK)
+                line = Line(there, SILENCE, watch.STUCK)
                 line.send(LIFE, json.dumps(me).encode())
                 kind, message = line.receive(START + 2 * _BEAT)  # the leader says when it is over
-            except (OSError, EOFError):
+            except (OSError, EOFError) as error:
                 if left < 0:
+                    why = getattr(error, "strerror", None) or str(error) or "it hung up"
                     self._end(
                         f"process 0 of {self.size} was not found at {address[0]}:{address[1]} in "
-                        f"{START:.0f} s"
+                        f"{START:.0f} s ({why})"
                     )
                 time.sleep(0.2)
                 continue
@@ -179,16 +154,11 @@ class Group(Alone):
     # Staying together
 
     def _live(self):
-        moved, before = time.monotonic(), None
         while not self._leaving:
             for line in list(self._lines.values()):
-                line.beat(json.dumps(self._state).encode())
-            self._states[self.rank] = list(self._state)
-            now = {rank: list(state) for rank, state in self._states.items()}
-            if now != before or not any(state[0] for state in now.values()):
-                moved, before = time.monotonic(), now
-            elif self.rank == 0 and time.monotonic() - moved > (limit := _limit(now)):
-                self._end(_stuck(now, limit))
+                line.beat(json.dumps(self._watch.mine).encode())
+            if self.rank == 0 and (stuck := self._watch.stuck()):
+                self._end(stuck)
             time.sleep(_BEAT)
 
     def _listen(self, rank, line):
@@ -198,7 +168,7 @@ class Group(Alone):
             except (OSError, EOFError) as error:
                 return None if self._leaving else self._lost(rank, error)
             if kind == LIFE:
-                self._states[rank] = json.loads(message)
+                self._watch.all[rank] = json.loads(message)
             elif kind == FAILED and rank == 0:
                 self._end(message.decode())
             elif kind == FAILED:
@@ -216,7 +186,7 @@ class Group(Alone):
         """Ends all processes because one cannot be reached any more."""
         how = f"is gone ({error.strerror})" if getattr(error, "errno", None) else "is gone"
         if isinstance(error, TimeoutError) and not error.errno:
-            how = f"has given no sign of life for {STUCK:.0f} s"
+            how = f"has given no sign of life for {watch.STUCK:.0f} s"
         peers = getattr(self, "peers", None)
         where = f" ({peers[rank]['host']}, pid {peers[rank]['pid']})" if peers else ""
         self._end(f"process {rank} of {self.size}{where} {how}")
@@ -234,17 +204,20 @@ class Group(Alone):
             else:
                 what, code = _stopped_by(self.signal), signals.exit_code(self.signal)
             command = f"python -m experiments {shlex.join(sys.argv[1:])}"
-            sys.stdout.flush()
-            print(
-                f"\n{what}. Start all {self.size} processes again, this one with: {command} "
-                "- they go on from the last checkpoint.",
-                file=sys.stderr,
-                flush=True,
-            )
-            os._exit(code)
+            try:
+                sys.stdout.flush()
+                print(
+                    f"\n{what}. Start all {self.size} processes again, this one with: {command} "
+                    "- they go on from the last checkpoint.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            finally:  # also where nobody reads any more, as when an ssh was cut off
+                os._exit(code)
 
     def fail(self, error: BaseException) -> None:
-        """Ends all processes because of an error of this one."""
+        """Ends all processes because of an error of this one, unless a lost one explains it."""
+        time.sleep(_FAREWELL)  # the backend's line to a killed process may break before ours
         what = str(error) or type(error).__name__
         if self.rank:
             self._lines[0].try_send(FAILED, what.encode())
@@ -298,14 +271,17 @@ class Group(Alone):
 
     # Talking
 
+    def begins(self) -> None:
+        """Says that a run begins, for which data may have to be loaded and a step compiled."""
+        self._watch.begins()
+
     def moved(self, step: int | None = None) -> None:
         """Says that this process is not stuck.
 
         Args:
             step: the training step that it is about to compute.
         """
-        self._state[0] = self._state[0] if step is None else step
-        self._state[1] += 1
+        self._watch.moved(step)
 
     def everyone(self, value) -> list:
         """Returns the values that all processes give, by rank; what JSON can hold."""
@@ -337,11 +313,11 @@ class Group(Alone):
         self._hearing.close()
 
     def _wait(self, rank):
-        self._state[2] = True
+        self._watch.mine[2] = True
         try:
             return self._inbox[rank].get()
         finally:
-            self._state[2] = False
+            self._watch.mine[2] = False
 
     def _tell(self, message):
         for rank in self._lines:
@@ -357,23 +333,6 @@ class Group(Alone):
 def divisors(number: int) -> str:
     """Returns what divides a number, in words."""
     return ", ".join(str(n) for n in range(1, number + 1) if number % n == 0)
-
-
-def _limit(states):
-    """Returns the seconds in which a process must move."""
-    compiles = any(step <= 1 or moves <= 1 for step, moves, _ in states.values())
-    return COMPILED if compiles else STUCK
-
-
-def _stuck(states, seconds):
-    """Returns which processes the others wait for: the last step, and not waiting for others."""
-    last = min(state[0] for state in states.values())
-    late = [rank for rank, state in states.items() if state[0] == last]
-    late = [rank for rank in late if not states[rank][2]] or late
-    names = ", ".join(map(str, sorted(late)))
-    if len(late) == len(states):
-        return f"no process has moved for {seconds:.0f} s, all at step {last}"
-    return f"process {names} of {len(states)} has been stuck at step {last} for {seconds:.0f} s"
 
 
 def _stopped_by(number):

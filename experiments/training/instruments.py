@@ -14,7 +14,7 @@ import brn
 from experiments.grid.protocols import MINIBATCH
 from experiments.grid.runs import Run
 from experiments.training import evaluation
-from experiments.training.group import ALONE
+from experiments.training.alone import ALONE
 
 SPIKE_WINDOW = 50
 SPIKE_HEIGHT = 0.5

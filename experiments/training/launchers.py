@@ -86,7 +86,7 @@ def place(
 def _address(text):
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise ValueError(f"Expected HOST:PORT. Received: --coordinator {text}")
+        raise ValueError(f"Expected HOST:PORT, such as gpu1:29500. Received: --coordinator {text}")
     return host.strip("[]"), int(port)
 
 

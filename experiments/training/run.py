@@ -18,8 +18,8 @@ from experiments.grid.protocols import MINIBATCH, Protocol
 from experiments.grid.runs import Run
 from experiments.records.store import Store, damaged_checkpoint
 from experiments.training import models
+from experiments.training.alone import ALONE
 from experiments.training.environment import environment
-from experiments.training.group import ALONE
 from experiments.training.instruments import Accuracy, Clipping, Instrument, Losses, Moment
 
 Progress = Callable[[Run, int], bool | None]

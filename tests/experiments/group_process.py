@@ -1,11 +1,14 @@
 """One process of a group that trains runs of a small protocol; `test_distributed.py` starts it.
 
-    python .../group_process.py FOLDER PROTOCOL ARMS PORT PROCESSES PROCESS [STEP [SIGNAL]]
+    .../group_process.py FOLDER PROTOCOL[:VARIANT] ARMS PORT PROCESSES PROCESS [STEP [SIGNAL]]
 
 Results go to FOLDER, and there, from each process, `<arm>-<process>.npz`, the weights' averages at
 the end of a run, and `read-<process>.txt`, the indices that it read: a line a step. With port 0 a
 process trains without a group. After STEP the process sends itself SIGNAL, that of `kill -9` unless
 it is another; with STEP 0 once its first network is built.
+
+VARIANT is `float64`, or `reversed`: the minibatches of each step in reversed order, which changes
+the order of sums and nothing else.
 """
 
 import dataclasses
@@ -13,6 +16,8 @@ import os
 import sys
 from pathlib import Path
 
+import jax
+import keras
 import numpy as np
 
 from experiments.data.pipeline import Minibatches
@@ -32,6 +37,7 @@ PROTOCOLS = {
         evaluate_every=3,
         evaluation_images=100,
         image_size=75,
+        learning_rate=4.5e-4,
     ),
 }
 
@@ -59,12 +65,20 @@ class Kept(Instrument):
         return {}
 
 
+def reversed_minibatches(examples):
+    return np.concatenate(np.split(examples, len(examples) // protocols.MINIBATCH)[::-1])
+
+
 # On a busy machine processes may take long to come; a killed one is found without that.
 group.START = 600.0
 
 
 def main(folder, protocol, names, port, processes, process, last_step="-1", number="9"):
-    folder, protocol = Path(folder), PROTOCOLS[protocol]
+    folder, (protocol, _, variant) = Path(folder), protocol.partition(":")
+    protocol = PROTOCOLS[protocol]
+    if variant == "float64":
+        jax.config.update("jax_enable_x64", True)
+        keras.config.set_floatx("float64")
     synchronized = arms.synchronized()
     known = {arm.name: arm for arm in (*arms.PAPER, synchronized)}
     runs = [Run(protocol, known[name], 0) for name in names.split(",")]
@@ -78,7 +92,10 @@ def main(folder, protocol, names, port, processes, process, last_step="-1", numb
         step = self.first_step + index
         with (folder / f"read-{process}.txt").open("a") as file:
             print(step, *self.sampler(step)[self.part], file=file)
-        return read(self, index)
+        given = read(self, index)
+        if variant == "reversed":
+            given = tuple(reversed_minibatches(part) for part in given)
+        return given
 
     Minibatches.__getitem__ = noted
     if port == "0":

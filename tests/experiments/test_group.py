@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from group_fixtures import by_slurm, by_torchrun
 
-from experiments.training.group import _stuck
+from experiments.training.watch import COMPILED, STUCK, Watch, in_words, limit
 
 pytestmark = pytest.mark.any_backend
 
@@ -22,10 +22,10 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import os, sys, time
 from experiments.training import group as module
-from experiments.training import signals
+from experiments.training import signals, watch
 from experiments.training.launchers import Place, place
 
-module.START, module.SILENCE, module.STUCK, module._BEAT = 4.0, 1.0, 3.0, 0.1
+module.START, module.SILENCE, watch.STUCK, module._BEAT = 4.0, 1.0, 3.0, 0.1
 signals.STOP_SECONDS = 2.0
 port, size, rank, task, body = sys.argv[1:]
 sys.argv[1:] = ["run", "--process", rank]
@@ -110,6 +110,37 @@ def test_a_killed_process_is_named_by_every_survivor_with_the_command_to_go_on(p
         assert f"python -m experiments run --process {rank} " in line
 
 
+BROKEN = """
+if rank == 1:
+    os.kill(os.getpid(), 9)
+import threading
+seen, lost = threading.Event(), group._lost
+def late(*arguments):
+    seen.set()
+    time.sleep(0.3)
+    lost(*arguments)
+group._lost = late
+seen.wait()
+group.fail(ValueError("connection closed by peer"))
+"""
+
+
+def test_a_killed_process_is_named_also_where_its_end_first_breaks_something_else(port):
+    (code, _, error), _ = ends([start(port, 2, rank, BROKEN) for rank in range(2)])
+    assert code == 1
+    assert "error: process 1 of 2 (" in error
+
+
+def test_a_survivor_ends_also_where_nobody_reads_what_it_says(port):
+    processes = [start(port, 2, rank, SLEEP) for rank in range(2)]
+    met(processes)
+    for pipe in (processes[0].stdout, processes[0].stderr):
+        pipe.close()
+    processes[1].kill()
+    assert processes[0].wait(timeout=30) == 1
+    processes[1].communicate()
+
+
 @pytest.mark.parametrize("still", [0, 1])
 def test_a_process_that_gives_no_sign_of_life_is_lost_but_one_that_is_slow_is_not(port, still):
     processes = [start(port, 2, rank, TRAIN) for rank in range(2)]
@@ -133,17 +164,18 @@ def test_a_process_that_gives_no_sign_of_life_is_lost_but_one_that_is_slow_is_no
 CUT_OFF = """
 set -e
 ip link set lo up
-"$@" 0 "a task" "time.sleep(60)" & "$@" 1 "a task" "time.sleep(60)" &
-sleep 1.5
+met=$1; shift
+for rank in 0 1; do "$@" $rank "a task" "time.sleep(60)" >> $met & done
+until [ "$(grep -c met $met)" = 2 ]; do sleep 0.1; done
 ip link set lo down
 for process in $(jobs -p); do wait $process && exit 9 || [ $? = 1 ]; done
 """
 
 
-def test_processes_whose_network_is_cut_end(port):
+def test_processes_whose_network_is_cut_end(port, tmp_path):
     """In a network of their own, which takes more rights than most have."""
-    command = ["unshare", "--net", "bash", "-c", CUT_OFF, "-", sys.executable, "-c", SCRIPT]
-    command += [str(port), "2"]
+    command = ["unshare", "--net", "bash", "-c", CUT_OFF, "-", tmp_path / "met"]
+    command += [sys.executable, "-c", SCRIPT, str(port), "2"]
     if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
         pytest.skip("no right to a network of one's own")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
@@ -233,6 +265,17 @@ def test_a_process_that_lives_but_is_stuck_is_found_by_those_who_wait_for_it(por
         assert "process 1 of 3 has been stuck at step 7 for 3 s" in error
 
 
+@pytest.mark.parametrize("first", [0, 5], ids=["first run", "a later run"])
+def test_a_process_that_is_stuck_while_it_loads_data_is_found(port, first):
+    """As `distributed` does it: the leader loads first, then the others."""
+    body = f"watch.COMPILED = 2.0\ngroup.moved({first or None})\n"
+    body += "group.begins()\ngroup.everyone('loaded')\nif rank == 2: time.sleep(60)\n"
+    processes = [start(port, 3, rank, f"{body}group.everyone('loaded')") for rank in range(3)]
+    for code, _, error in ends(processes):
+        assert code == 1
+        assert "process 2 of 3 has been stuck before the first step" in error
+
+
 def test_compiling_may_take_longer_than_a_step(port):
     body = "group.moved(1)\ntime.sleep(4)\ngroup.everyone(rank)"
     for code, _, error in ends([start(port, 1, 0, body)]):
@@ -240,11 +283,28 @@ def test_compiling_may_take_longer_than_a_step(port):
 
 
 def test_who_is_stuck_is_told_from_those_who_wait():
-    assert "process 2 of 3 has been stuck at step 4" in _stuck(
+    assert "process 2 of 3 has been stuck at step 4" in in_words(
         {0: [5, 9, False], 1: [5, 9, False], 2: [4, 8, False]}, 3
     )
-    assert "process 0, 2 of 3" in _stuck({0: [5, 1, False], 1: [5, 2, True], 2: [5, 1, False]}, 3)
-    assert "no process has moved" in _stuck({0: [5, 1, False], 1: [5, 1, False]}, 3)
+    assert "process 0, 2 of 3" in in_words({0: [5, 1, False], 1: [5, 2, True], 2: [5, 1, False]}, 3)
+    assert "no process has moved" in in_words({0: [5, 1, False], 1: [5, 1, False]}, 3)
+
+
+def test_what_comes_before_the_end_of_a_first_step_may_take_longest():
+    loads, compiles, trains = [0, 0, False], [1, 1, False], [7, 9, False]
+    resumed = [5000, 1, False]  # compiles as well
+    assert [limit({0: trains, 1: state}) for state in (loads, compiles, resumed, trains)] == [
+        COMPILED,
+        COMPILED,
+        COMPILED,
+        STUCK,
+    ]
+    watch = Watch(0, 1)
+    watch.moved(7)
+    watch.moved(8)
+    watch.begins()
+    watch.moved(5000)  # of the next run
+    assert watch.mine == resumed
 
 
 @pytest.mark.parametrize("missing", [0, 2])
@@ -253,6 +313,7 @@ def test_who_does_not_come_is_named(port, missing):
     for code, _, error in ends(processes):
         assert code == 1
         assert f"process {missing} of 3" in error
+        assert missing or "in 4 s (Connection refused)" in error
 
 
 def test_an_error_of_one_ends_all_and_is_told_by_all(port):
