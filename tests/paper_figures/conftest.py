@@ -17,7 +17,7 @@ def collected(tmp_path_factory):
     """A folder with all results as `make figures` collects them."""
     folder = tmp_path_factory.mktemp("results")
     (folder / "runs").symlink_to(RESULTS / "runs")
-    for pattern in ("paper*.csv", "benchmark-*", "monitor-*"):
+    for pattern in ("paper*.csv", "benchmark-*", "monitor-*", "processes.csv"):
         for path in RESULTS.glob(pattern):
             shutil.copy(path, folder)
     store = Store(folder)
