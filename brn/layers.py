@@ -255,7 +255,10 @@ class BatchRenormalization(MinibatchNormalization):
                 "The bounds are floating numbers at the step of a layer that is built, or was "
                 f"called once. Received: {self.name!r}, built={self.built}, dtype={dtype!r}"
             )
-        step = ops.cast(self.step.value, dtype)
+        return self._bounds_at(self.step.value, dtype)
+
+    def _bounds_at(self, step: Tensor, dtype: str) -> tuple[Tensor, Tensor]:
+        step = ops.cast(step, dtype)
         return self.r_max(step), self.d_max(step)
 
     @property
@@ -269,8 +272,7 @@ class BatchRenormalization(MinibatchNormalization):
         step = backend.known_number(state[2])
         r_max, d_max = self.r_max.number(step), self.d_max.number(step)
         if r_max is None or d_max is None:
-            step = ops.cast(state[2], dtype)
-            return self.r_max(step), self.d_max(step)
+            return self._bounds_at(state[2], dtype)
         return r_max, d_max
 
     def _renormalization(

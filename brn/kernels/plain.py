@@ -100,5 +100,5 @@ def normalize(
 
 
 def serves(x: Tensor, valid: Tensor | None) -> bool:
-    """Returns whether these functions take `x`: always."""
-    return True
+    """Returns whether these functions take `x` by themselves: `select` gives them a mask."""
+    return valid is None

@@ -6,6 +6,7 @@ Under `torch.compile` the plain functions serve: the compiler fuses them itself.
 derivatives are taken in another way than backwards: autograd knows their every derivative.
 """
 
+import itertools
 from typing import Any
 
 import torch
@@ -134,11 +135,10 @@ class _Normalize(torch.autograd.Function):
         scale = r if gamma is None else gamma if isinstance(r, float) else gamma * r
         if torch.is_grad_enabled() or transformed(dy):
             gradients = _differentiable_backward(dy, x, mu_B, sigma_B, scale, valid)
-        elif valid is not None:
-            gradients = _masked_backward(dy, x - mu_B.center, mu_B.offset, sigma_B, scale, valid)
+        elif valid is None and x.shape[0] == 1:
+            gradients = _backward_of_one(dy, _shifted(x, mu_B), mu_B.offset, sigma_B, scale)
         else:
-            backward = _backward if x.shape[0] > 1 else _backward_of_one
-            gradients = backward(dy, _shifted(x, mu_B), mu_B.offset, sigma_B, scale)
+            gradients = _backward(dy, _shifted(x, mu_B), mu_B.offset, sigma_B, scale, valid)
         dx, dgamma, dbeta = gradients
         if not isinstance(r, float):
             dgamma = r * dgamma + d * dbeta
@@ -148,28 +148,33 @@ class _Normalize(torch.autograd.Function):
         return dx, dgamma if for_gamma else None, dbeta if for_beta else None, None
 
 
-def _backward(dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, scale: Tensor) -> Any:
+def _backward(
+    dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, scale: Tensor, valid: Tensor | None
+) -> Any:
     """Section 3 for several groups, with `x0 = (x - mu_B) / sigma_B` and `scale = gamma r`.
 
-    Returns `scale / sigma_B (dy - mean(dy) - x0 mean(dy x0))`, `sum(dy x0)` and `sum(dy)`.
+    Returns `scale / sigma_B (dy - mean(dy) - x0 mean(dy x0))`, `sum(dy x0)` and `sum(dy)`; with a
+    mask, what does not count is not in the statistics, and has `scale / sigma_B dy` alone.
     """
     dx, groups = torch.empty_like(x), _groups_in_cache(x)
     values = (dx, dy, x, offset, sigma_B, scale / sigma_B)
     parts = zip(*(value.split(groups) for value in values), strict=True)
-    total_dy_x, total_dy = zip(*(_write_dx(*part) for part in parts), strict=True)
+    valid_parts = itertools.repeat(None) if valid is None else valid.split(groups)
+    total_dy_x, total_dy = zip(*map(_write_dx, parts, valid_parts), strict=True)
     return dx, torch.cat(total_dy_x), torch.cat(total_dy)
 
 
-def _write_dx(
-    dx: Tensor, dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, slope: Tensor
-) -> tuple[Tensor, Tensor]:
-    count = x.shape[1] * x.shape[3]
+def _write_dx(part: tuple[Tensor, ...], valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    dx, dy, x, offset, sigma_B, slope = part
+    count = x.shape[1] * x.shape[3] if valid is None else _count(x, valid).clamp(min=1)
     total_dy = dy.sum(AXES, keepdim=True)
     total_dy_x = torch.mul(x, dy, out=dx).sum(AXES, keepdim=True)
     total_dy_x = (total_dy_x - offset * total_dy) / sigma_B
     shrinkage = total_dy_x / (count * sigma_B)
     torch.addcmul(slope * (offset * shrinkage - total_dy / count), dy, slope, out=dx)
     dx.addcmul_(x, -slope * shrinkage)
+    if valid is not None:
+        torch.where(valid, dx, slope * dy, out=dx)
     return total_dy_x, total_dy
 
 
@@ -188,18 +193,6 @@ def _backward_of_one(dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, sca
         [True, True, True],
     )
     return dx.view(x.shape), total_dy_x.view(sigma_B.shape), total_dy.view(sigma_B.shape)
-
-
-def _masked_backward(
-    dy: Tensor, x: Tensor, offset: Tensor, sigma_B: Tensor, scale: Tensor, valid: Tensor
-) -> Any:
-    """The same where not all counts, in place of `x`: what is masked is not in the statistics."""
-    count = _count(x, valid).clamp(min=1)
-    total_dy = dy.sum(AXES, keepdim=True)
-    total_dy_x = ((x * dy).sum(AXES, keepdim=True) - offset * total_dy) / sigma_B
-    slope, shrinkage = scale / sigma_B, total_dy_x / (count * sigma_B)
-    x.mul_(-slope * shrinkage).add_(slope * (offset * shrinkage - total_dy / count))
-    return x.masked_fill_(~valid, 0.0).addcmul_(dy, slope), total_dy_x, total_dy
 
 
 def _differentiable_backward(

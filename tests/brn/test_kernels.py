@@ -342,6 +342,15 @@ class TestSelection:
         brn.BatchRenormalization()(x, training=True, mask=tensor(np.ones((6, 2)), "bool"))
         assert chosen == ["plain" if BACKEND == "tensorflow" else "fast"]
 
+    def test_the_plain_one_for_masks_on_a_backend_without_kernels(self, rng, monkeypatch):
+        x = tensor(rng.normal(size=(6, 2, 5)))
+        valid = tensor(rng.random((6, 2)) < 0.7, "bool")
+        layers = [brn.BatchRenormalization(), brn.BatchRenormalization()]
+        expected = layers[0](x, training=True, mask=valid)
+        monkeypatch.setattr(kernels, "_fast", plain)
+        monkeypatch.setattr(kernels, "FAST", PLAIN)
+        assert_close(layers[1](x, training=True, mask=valid), expected)
+
     def test_the_plain_one_for_synchronized_statistics(self, rng, chosen):
         layer = brn.BatchRenormalization(synchronized=True)
         layer(tensor(rng.normal(size=(6, 5))), training=True)
