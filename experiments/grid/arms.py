@@ -108,6 +108,10 @@ NONIID = tuple(arm for arm in _BY_NAME.values() if arm.sampling != "iid")
 """The arms of figure 3, and their controls."""
 
 
+WITH_IID = (*NONIID, _BY_NAME["bn-32"], _BY_NAME["brn-32"])
+"""The same, beside i.i.d. minibatches of the same size."""
+
+
 def at_depth(depth: int, width: int) -> tuple[Arm, ...]:
     """Returns the non-i.i.d. arms and their controls in a network of another depth.
 
@@ -200,6 +204,19 @@ HALVES = (
     _other("bn-shuffled-16", "bn-shuffled", "BN, images shuffled over the step, by 16", group=16),
 )
 """What normalizing by 16 costs without structure in them: beside `bn-halves`, which has less."""
+
+NONIID_ALPHAS = (
+    *(_BY_NAME[name] for name in ("bn-noniid", "brn-noniid")),
+    *(
+        _other(
+            f"{kind}-noniid-alpha-0.01",
+            f"{kind}-noniid",
+            f"{kind.upper()}, non-i.i.d., alpha 0.01",
+            changes={"alpha": 0.01},
+        )
+        for kind in ("bn", "brn")
+    ),
+)
 
 BOUNDS = (
     _BY_NAME["brn-4"],

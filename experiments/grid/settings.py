@@ -14,7 +14,8 @@ from typing import Any
 from experiments.data.augmentation import PADDINGS
 from experiments.grid.protocols import MINIBATCH, Protocol
 
-NETWORKS = ("inception_small", "deep", "inception_v3")
+NETWORKS = ("inception_small", "deep", "chain", "inception_v3")
+OPTIMIZERS = ("rmsprop", "adam")
 _Limit = tuple[Callable[[Any], bool], str]
 
 
@@ -46,6 +47,7 @@ LIMITS: dict[str, _Limit] = {
     "test_labels_per_minibatch": _from(1),
     "learning_rate": _POSITIVE,
     "learning_rate_decay": _UP_TO_1,
+    "optimizer": _one_of(OPTIMIZERS),
     "rms_rho": _BELOW_1,
     "rms_momentum": _BELOW_1,
     "rms_epsilon": _POSITIVE,
@@ -127,7 +129,8 @@ def check_together(protocol: Protocol, where: str) -> None:
             f"{where}: expected labels_per_minibatch x images_per_label to be {MINIBATCH}. "
             f"Received: {protocol.labels_per_minibatch} x {protocol.images_per_label} = {made}."
         )
-    needed = {"inception_small": ("width",), "deep": ("width", "depth", "deep_width")}
+    deep = ("width", "depth", "deep_width")
+    needed = {"inception_small": ("width",), "deep": deep, "chain": deep}
     for name in needed.get(protocol.network, ()):
         if not getattr(protocol, name):
             raise ValueError(

@@ -186,7 +186,8 @@ def _chosen_arms(protocol, chosen, where):
 
 def _all_arms():
     studies = (grid.PAPER, grid.CONTROLS, grid.STRONGLY_STRUCTURED, grid.GROUP_SIZES, grid.DEGREES)
-    return [arm for arms in (*studies, grid.HALVES, grid.BOUNDS, grid.ALPHAS) for arm in arms]
+    studies += (grid.HALVES, grid.BOUNDS, grid.ALPHAS, grid.NONIID_ALPHAS)
+    return [arm for arms in studies for arm in arms]
 
 
 def _own_arm(name, base, settings, where):

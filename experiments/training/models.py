@@ -111,8 +111,9 @@ def build(
     """
     if network == "inception_small":
         return inception_small(image_shape, classes, normalize, width, modules, stem_stride)
-    if network == "deep":
-        return deep(image_shape, classes, normalize, width, depth, deep_width, stem_stride)
+    if network in ("deep", "chain"):
+        make = deep if network == "deep" else chain
+        return make(image_shape, classes, normalize, width, depth, deep_width, stem_stride)
     if network == "inception_v3":
         return inception_v3(image_shape, classes, normalize)
     raise ValueError(f"Expected a network of {NETWORKS}. Received: network={network!r}")
@@ -174,15 +175,8 @@ def deep(image_shape, classes, normalize, width, depth, deep_width, stem_stride=
     Raises:
         ValueError: if no number of modules gives that depth, or patches do not fit.
     """
-    inputs = keras.Input(image_shape, name="images")
+    inputs, x, made = _one_position(image_shape, normalize, width, deep_width, stem_stride)
     convolution = functools.partial(_convolution, normalize)
-    x = convolution(_patches(inputs, stem_stride), width, 1)
-    made = 1
-    while max(x.shape[1:3]) > 2:
-        made += 1
-        x = convolution(x, width * made, 3, strides=2)
-    x = convolution(x, deep_width, x.shape[1:3], padding="valid")
-    made += 1
     modules, rest = divmod(depth - made, BRANCH)
     if modules < 0 or rest:
         raise ValueError(
@@ -196,6 +190,35 @@ def deep(image_shape, classes, normalize, width, depth, deep_width, stem_stride=
         x = layers.Concatenate()([short, x])
     x = layers.Flatten()(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="deep")
+
+
+def chain(image_shape, classes, normalize, width, depth, deep_width, stem_stride=4):
+    """As `deep`, but one convolution after another: without branches there is no short path.
+
+    Raises:
+        ValueError: if the depth is below that of the layers before the one position.
+    """
+    inputs, x, made = _one_position(image_shape, normalize, width, deep_width, stem_stride)
+    if depth < made:
+        raise ValueError(
+            f"Expected a depth of at least {made} for images of shape {image_shape} in patches of "
+            f"side {stem_stride}. Received: depth={depth}"
+        )
+    for _ in range(depth - made):
+        x = _convolution(normalize, x, deep_width, 1)
+    x = layers.Flatten()(x)
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="chain")
+
+
+def _one_position(image_shape, normalize, width, deep_width, stem_stride):
+    """Returns input, `deep_width` channels on one position, and how many layers made them."""
+    inputs = keras.Input(image_shape, name="images")
+    x = _convolution(normalize, _patches(inputs, stem_stride), width, 1)
+    made = 1
+    while max(x.shape[1:3]) > 2:
+        made += 1
+        x = _convolution(normalize, x, width * made, 3, strides=2)
+    return inputs, _convolution(normalize, x, deep_width, x.shape[1:3], padding="valid"), made + 1
 
 
 def _patches(images, side):

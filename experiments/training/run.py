@@ -78,12 +78,7 @@ class Trainer:
         decay = keras.optimizers.schedules.ExponentialDecay(
             protocol.learning_rate, protocol.steps, protocol.learning_rate_decay
         )
-        optimizer = keras.optimizers.RMSprop(
-            decay,
-            rho=protocol.rms_rho,
-            momentum=protocol.rms_momentum,
-            epsilon=protocol.rms_epsilon,
-        )
+        optimizer = _optimizer(protocol, decay)
         model.compile(
             optimizer,
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -161,6 +156,17 @@ class Trainer:
         keras.utils.set_random_seed(seed)
         _assign(self.model.variables, _values(self.network().variables))
         _assign(self.model.optimizer.variables, self._new_optimizer)
+
+
+def _optimizer(protocol, learning_rate):
+    if protocol.optimizer == "adam":
+        return keras.optimizers.Adam(learning_rate)
+    return keras.optimizers.RMSprop(
+        learning_rate,
+        rho=protocol.rms_rho,
+        momentum=protocol.rms_momentum,
+        epsilon=protocol.rms_epsilon,
+    )
 
 
 def sampler(protocol: Protocol, arm: Arm, source: Source, seed: int) -> Iid | Structured:

@@ -91,6 +91,22 @@ def test_a_depth_that_no_number_of_modules_gives_is_refused(depth):
         models.deep((28, 28, 1), 10, keras.layers.BatchNormalization, 4, depth, 8)
 
 
+@pytest.mark.parametrize("depth", [4, 7])
+def test_a_chain_has_one_path_on_which_all_its_layers_stand(depth):
+    model = models.build(
+        "chain", (28, 28, 1), 10, keras.layers.BatchNormalization, 4, 0, 4, depth, 8
+    )
+    assert all(len(x._inbound_nodes[0].input_tensors) <= 1 for x in model.layers)
+    normalized = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    at = [x.output.shape[1:] for x in normalized]
+    assert at == [(7, 7, 4), (4, 4, 8), (2, 2, 12)] + [(1, 1, 8)] * (depth - 3)
+
+
+def test_a_chain_shorter_than_its_way_to_one_position_is_refused():
+    with pytest.raises(ValueError, match=r"Expected a depth of at least 4.*depth=3"):
+        models.chain((28, 28, 1), 10, keras.layers.BatchNormalization, 4, 3, 8)
+
+
 def test_patches_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="stem_stride=5"):
         models.deep((28, 28, 1), 10, keras.layers.BatchNormalization, 4, 8, 8, stem_stride=5)

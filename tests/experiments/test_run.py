@@ -166,6 +166,16 @@ def test_an_arm_trains_with_the_settings_it_changes(source):
     assert {x.momentum for x in model.layers if hasattr(x, "momentum")} == {0.5}
 
 
+def test_an_optimizer_is_the_one_that_was_named(trainer, source):
+    adam = dataclasses.replace(ARMS["bn-4"], changes={"optimizer": "adam"})
+    optimizer = runner.Trainer(protocols.SMOKE, adam, source).model.optimizer
+    assert type(optimizer) is keras.optimizers.Adam
+    assert type(trainer.model.optimizer) is keras.optimizers.RMSprop
+    assert optimizer._learning_rate.get_config() == (
+        trainer.model.optimizer._learning_rate.get_config()
+    )
+
+
 def test_divergence_ends_the_run_and_is_recorded(diverging, tmp_path):
     result = diverging.run(0, Store(tmp_path))
     assert result["status"] == "diverged"
