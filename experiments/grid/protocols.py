@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from experiments.grid.arms import (
     ALPHAS,
     BOUNDS,
+    CHAIN_DEPTHS,
     CONTROLS,
     DEGREES,
     DEPTHS,
@@ -375,6 +376,22 @@ OMNIGLOT_CHAIN = dataclasses.replace(
     ),
 )
 
+OMNIGLOT_CHAIN_DEPTH = dataclasses.replace(
+    OMNIGLOT_CHAIN,
+    name="omniglot_chain_depth",
+    title="Omniglot, by depth of a chain",
+    studies=(
+        Study("depth", "normalization layers, weights equal", CHAIN_DEPTHS, tuple(range(10, 13))),
+    ),
+    notes=(
+        OMNIGLOT_CHAIN.notes[0],
+        "Networks without branches, from 5 to 14 normalization layers one after another, of "
+        "835,000 weights throughout: a deeper network is a narrower one. Adam, not RMSProp.",
+        *OMNIGLOT_CHAIN.notes[2:3],
+        OMNIGLOT_CHAIN.notes[3].removesuffix(" Arms with 0.01 are a study of their own."),
+    ),
+)
+
 IMAGENET = Protocol(
     name="imagenet",
     title="ImageNet, the paper's scale",
@@ -525,6 +542,7 @@ PROTOCOLS = (
     OMNIGLOT_LONG,
     OMNIGLOT_DEPTH,
     OMNIGLOT_CHAIN,
+    OMNIGLOT_CHAIN_DEPTH,
     IMAGENET,
     TEST_TIME,
     TEST_TIME_TINY_IMAGENET,
