@@ -1,6 +1,6 @@
 """The grid of runs: a named run for each arm of a protocol and each seed.
 
-An *arm* (`arms.py`) is a way to normalize and to sample; a *protocol* (`protocols.py`) is a data
+An *arm* (`arms.py`) is a way to normalize and to sample; a *protocol* (`protocols/`) is a data
 set, a network and how it is trained. A run is an arm in a protocol with a seed: `digits-brn-4-s0`.
 """
 
