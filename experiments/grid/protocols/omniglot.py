@@ -7,6 +7,7 @@ from experiments.grid.arms import (
     CONTROLS,
     DEPTHS,
     LATE,
+    NONIID,
     NONIID_ALPHAS,
     PAPER,
     STRONGLY_STRUCTURED,
@@ -114,6 +115,21 @@ OMNIGLOT_CHAIN = dataclasses.replace(
         "lose is mostly the gradient's, the rest is the normalization's.",
         "alpha is 0.1, not 0.01: averages over 100 steps would look back a twentieth of the run, "
         "the paper's look back a thousandth of theirs. Arms with 0.01 are a study of their own.",
+    ),
+)
+
+OMNIGLOT_CHAIN_LONG = dataclasses.replace(
+    OMNIGLOT_CHAIN,
+    name="omniglot_chain_long",
+    title="Omniglot, in a chain, trained longer",
+    steps=6000,
+    evaluate_every=600,
+    studies=(Study("late", "non-i.i.d. minibatches, 120 epochs", NONIID, THREE),),
+    notes=(
+        "As the protocol omniglot_chain, but 6,000 steps (120 epochs): what becomes of the damage "
+        "and of its repair once the network fits its minibatches?",
+        *OMNIGLOT_CHAIN.notes[1:3],
+        "alpha is 0.1, as there.",
     ),
 )
 
