@@ -69,16 +69,16 @@ def move(
 
     Args:
         variables: what is moved.
-        olds: what `read` gave of each.
+        olds: what `read` gave.
         moves: `(change, alpha)` of each.
     """
     for variable, old, (change, alpha) in zip(variables, olds, moves, strict=True):
         variable.assign(old + ops.cast(alpha * change, old.dtype))
 
 
-def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`."""
-    return ops.convert_to_tensor(variable.value)
+def read(variables: Sequence[keras.Variable | None]) -> tuple[Tensor | None, ...]:
+    """Returns the present values of variables, each by one read; of `None`, `None`."""
+    return tuple(None if each is None else ops.convert_to_tensor(each.value) for each in variables)
 
 
 def reshape(x: Tensor, shape: Shape) -> Tensor:

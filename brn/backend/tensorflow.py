@@ -1,6 +1,6 @@
 """TensorFlow: variables may be read lazily, and graphs are traced without the batch size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -40,9 +40,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function, autograph=False, reduce_retracing=True)
 
 
-def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`, by one read: in TensorFlow it may be read lazily."""
-    return tf.convert_to_tensor(variable.value)
+def read(variables: Sequence[keras.Variable | None]) -> tuple[Tensor | None, ...]:
+    """See `brn.backend.other.read`: TensorFlow would read lazily, and for `keras.ops` it may."""
+    return tuple(None if each is None else tf.convert_to_tensor(each.value) for each in variables)
 
 
 def reshape(x: Tensor, shape: Shape) -> Tensor:

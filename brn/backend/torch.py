@@ -130,17 +130,21 @@ class _Around(keras.StatelessScope):
         pass
 
 
+def _in_place() -> bool:
+    """Returns whether variables are what lies in them: no scope keeps their changes."""
+    if torch.compiler.is_compiling():
+        return False
+    with _Around() as scope:
+        return scope.original_scope is None
+
+
 def move(
     variables: Sequence[keras.Variable],
     olds: Sequence[Tensor],
     moves: Sequence[tuple[Any, Any]],
 ) -> None:
     """See `brn.backend.other.move`: in place, but where a scope keeps the changes of variables."""
-    if torch.compiler.is_compiling():
-        return other.move(variables, olds, moves)
-    with _Around() as scope:
-        pass
-    if scope.original_scope is not None:
+    if not _in_place():
         return other.move(variables, olds, moves)
     for old, (change, alpha) in zip(olds, moves, strict=True):
         if isinstance(alpha, torch.Tensor):
@@ -148,9 +152,12 @@ def move(
         old.detach().add_(change, alpha=alpha)
 
 
-def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`, where it lies: `move` changes it there."""
-    return variable.value
+def read(variables: Sequence[keras.Variable | None]) -> tuple[Tensor | None, ...]:
+    """See `brn.backend.other.read`; where they lie: `move` changes them there."""
+    if not _in_place():
+        return tuple(None if each is None else each.value for each in variables)
+    # What `value` would find, after asking for scopes, types and devices in a dozen calls.
+    return tuple(None if each is None else each._value for each in variables)
 
 
 def reshape(x: Tensor, shape: Shape) -> Tensor:
