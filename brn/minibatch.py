@@ -209,16 +209,14 @@ class MinibatchNormalization(keras.layers.Layer):
 
     def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Calls the layer, as any layer is called."""
+        own = type(self).call is MinibatchNormalization.call
+        if own and backend.is_plain_call(self, inputs, args, kwargs):
+            return super(keras.Layer, self).__call__(inputs, **kwargs)
         if kwargs.get("mask") is not None:
             kwargs["mask"] = as_tensor("mask", kwargs["mask"])
         if args:
             check_training(args[0])
         return super().__call__(as_tensor("inputs", inputs), *args, **kwargs)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Keras sets `built` at every call, and looks anew whether that is to be tracked.
-        if value is not True or vars(self).get(name) is not True:
-            super().__setattr__(name, value)
 
     def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
         """Normalizes `inputs`; see the class's docstring for the formulas."""

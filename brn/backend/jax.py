@@ -9,6 +9,7 @@ from jax import lax
 from keras import ops as ops
 
 from brn.backend.other import TrainingPass as TrainingPass
+from brn.backend.other import is_plain_call as is_plain_call
 from brn.backend.other import known_finite as known_finite
 from brn.backend.other import known_number as known_number
 from brn.backend.other import move as move

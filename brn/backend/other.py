@@ -47,6 +47,21 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def is_plain_call(
+    layer: keras.Layer, inputs: Any, args: Sequence[Any], kwargs: dict[str, Any]
+) -> bool:
+    """Returns whether Keras's `__call__` could be left out of a call, if that saves anything.
+
+    `False` says nothing.
+
+    Args:
+        layer: a layer without layers of its own.
+        inputs: what it is called with.
+        args, kwargs: further arguments of the call.
+    """
+    return False
+
+
 def known_finite(*values: Tensor) -> bool:
     """Returns whether all numbers in tensors of one shape are finite, if that costs little to ask.
 

@@ -9,6 +9,7 @@ from keras import ops as ops
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from brn.backend import other
+from brn.backend.other import is_plain_call as is_plain_call
 from brn.backend.other import known_finite as known_finite
 from brn.backend.other import known_number as known_number
 from brn.backend.other import move as move

@@ -105,6 +105,28 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.no_grad()(function)
 
 
+def is_plain_call(
+    layer: keras.Layer, inputs: Any, args: Sequence[Any], kwargs: dict[str, Any]
+) -> bool:
+    """See `brn.backend.other.is_plain_call`.
+
+    So it is of a built layer with a tensor that fits and has no mask, in a known mode: there is
+    nothing to convert, to build, to infer or to hand on, for which Keras looks at every call.
+    """
+    return (
+        type(inputs) is torch.Tensor
+        and not args
+        and kwargs.keys() == {"training"}
+        and isinstance(kwargs["training"], bool)
+        and layer.built
+        and inputs.ndim == layer.input_spec.ndim
+        and all(inputs.shape[axis] == size for axis, size in layer.input_spec.axes.items())
+        and getattr(inputs, "_keras_mask", None) is None
+        and layer.activity_regularizer is None
+        and keras.distribution.distribution() is None
+    )
+
+
 def known_finite(*values: Tensor) -> bool:
     """See `brn.backend.other.known_finite`."""
     total = functools.reduce(torch.add, values)
