@@ -119,8 +119,9 @@ def is_plain_call(
         and kwargs.keys() == {"training"}
         and isinstance(kwargs["training"], bool)
         and layer.built
-        and inputs.ndim == layer.input_spec.ndim
-        and all(inputs.shape[axis] == size for axis, size in layer.input_spec.axes.items())
+        and (fits := layer.input_spec) is not None
+        and inputs.ndim == fits.ndim
+        and all(inputs.shape[axis] == size for axis, size in fits.axes.items())
         and getattr(inputs, "_keras_mask", None) is None
         and layer.activity_regularizer is None
         and keras.distribution.distribution() is None

@@ -51,6 +51,8 @@ def test_what_keras_has_to_look_at_is_not_plain(layer, x):
     assert not is_plain(layer, x[..., :-1], training=True)
     assert not is_plain(layer, x[0], training=True)
     assert not is_plain(type(layer)(), x, training=True)
+    layer.input_spec = None
+    assert not is_plain(layer, x, training=True)
     regularized = type(layer)(activity_regularizer="l2")
     regularized.build(SHAPE)
     assert not is_plain(regularized, x, training=True)
