@@ -40,7 +40,7 @@ _INITIALIZERS = (
 _PER_CHANNEL = (1, 1, -1, 1)
 """The shape of values per channel beside activations that are grouped for the kernels."""
 
-State: TypeAlias = tuple[Tensor, ...]
+State: TypeAlias = Sequence[Tensor]
 """What a step moves (`_moving`), as it is before the step, each read once.
 
 In a graph, TensorFlow may move a second read behind the update: its optimizer drops the edge that
@@ -209,6 +209,9 @@ class MinibatchNormalization(keras.layers.Layer):
 
     def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Calls the layer, as any layer is called."""
+        own = type(self).call is MinibatchNormalization.call
+        if own and backend.is_plain_call(self, inputs, args, kwargs):
+            return super(keras.Layer, self).__call__(inputs, **kwargs)
         if kwargs.get("mask") is not None:
             kwargs["mask"] = as_tensor("mask", kwargs["mask"])
         if args:
@@ -217,20 +220,21 @@ class MinibatchNormalization(keras.layers.Layer):
 
     def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
         """Normalizes `inputs`; see the class's docstring for the formulas."""
-        x = ops.cast(inputs, _at_least_float32(inputs.dtype, self.compute_dtype))
+        dtype = self.compute_dtype
+        x = ops.cast(inputs, _at_least_float32(inputs.dtype, dtype))
         check_training(training)
         mask = check_mask(mask, x)
-        state = tuple(map(backend.read, self._moving))
+        gamma, beta, *state = backend.read((self.gamma, self.beta, *self._moving))
         if not (training and self.trainable) or 0 in x.shape:
             mu, sigma = self._moving_statistics(state, x.dtype, self._channel_shape)
-            gamma, beta = self._affine(x.dtype, self._channel_shape)
-            return ops.cast((x - mu) * (gamma / sigma) + beta, self.compute_dtype)
+            gamma, beta = self._affine(gamma, beta, x.dtype, self._channel_shape)
+            return ops.cast((x - mu) * (gamma / sigma) + beta, dtype)
 
         before = (
             *self._moving_statistics(state, x.dtype, _PER_CHANNEL),
             *self._bounds(state, x.dtype),
         )
-        gamma, beta = self._affine(x.dtype, _PER_CHANNEL)
+        gamma, beta = self._affine(gamma, beta, x.dtype, _PER_CHANNEL)
         training_pass = backend.TrainingPass(self)
 
         def normalize(x: Tensor, valid: Tensor | None) -> tuple[Tensor, ...]:
@@ -251,18 +255,18 @@ class MinibatchNormalization(keras.layers.Layer):
             statistics = [None if s is None else ops.stop_gradient(s) for s in statistics]
             observe(self, before[1], *statistics)
             self._update(state, *statistics)
-        return training_pass.finished(ops.cast(y, self.compute_dtype))
+        return training_pass.finished(ops.cast(y, dtype))
 
     def _moving_statistics(self, state: State, dtype: str, shape: Shape) -> tuple[Tensor, Tensor]:
         mu = backend.reshape(ops.cast(state[0], dtype), shape)
         return mu, self._sigma(backend.reshape(ops.cast(state[1], dtype), shape))
 
-    def _affine(self, dtype: str, shape: Shape) -> tuple[Tensor, Tensor]:
-        gamma, beta = (
-            default if weight is None else backend.reshape(ops.cast(weight.value, dtype), shape)
-            for weight, default in ((self.gamma, 1.0), (self.beta, 0.0))
+    @staticmethod
+    def _affine(gamma: Tensor | None, beta: Tensor | None, dtype: str, shape: Shape) -> Any:
+        return (
+            1.0 if gamma is None else backend.reshape(ops.cast(gamma, dtype), shape),
+            0.0 if beta is None else backend.reshape(ops.cast(beta, dtype), shape),
         )
-        return gamma, beta
 
     def _move(
         self,

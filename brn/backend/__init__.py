@@ -14,6 +14,7 @@ _backend = importlib.import_module(f"brn.backend.{_name if _name in KNOWN else '
 
 TrainingPass = _backend.TrainingPass
 compiled = _backend.compiled
+is_plain_call = _backend.is_plain_call
 known_finite = _backend.known_finite
 known_number = _backend.known_number
 move = _backend.move
@@ -27,6 +28,7 @@ __all__ = [
     "KNOWN",
     "TrainingPass",
     "compiled",
+    "is_plain_call",
     "known_finite",
     "known_number",
     "move",

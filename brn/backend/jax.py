@@ -5,25 +5,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import keras
 from jax import lax
 from keras import ops as ops
 
 from brn.backend.other import TrainingPass as TrainingPass
+from brn.backend.other import is_plain_call as is_plain_call
 from brn.backend.other import known_finite as known_finite
 from brn.backend.other import known_number as known_number
 from brn.backend.other import move as move
+from brn.backend.other import read as read
 from brn.types import Shape, Tensor
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """See `brn.backend.other.compiled`."""
     return jax.jit(function)
-
-
-def read(variable: keras.Variable) -> Tensor:
-    """See `brn.backend.other.read`."""
-    return variable.value
 
 
 def reshape(x: Tensor, shape: Shape) -> Tensor:

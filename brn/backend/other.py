@@ -47,6 +47,21 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def is_plain_call(
+    layer: keras.Layer, inputs: Any, args: Sequence[Any], kwargs: dict[str, Any]
+) -> bool:
+    """Returns whether Keras's `__call__` could be left out of a call, if that saves anything.
+
+    `False` says nothing.
+
+    Args:
+        layer: a layer without layers of its own.
+        inputs: what it is called with.
+        args, kwargs: further arguments of the call.
+    """
+    return False
+
+
 def known_finite(*values: Tensor) -> bool:
     """Returns whether all numbers in tensors of one shape are finite, if that costs little to ask.
 
@@ -69,16 +84,16 @@ def move(
 
     Args:
         variables: what is moved.
-        olds: what `read` gave of each.
+        olds: what `read` gave.
         moves: `(change, alpha)` of each.
     """
     for variable, old, (change, alpha) in zip(variables, olds, moves, strict=True):
         variable.assign(old + ops.cast(alpha * change, old.dtype))
 
 
-def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`."""
-    return ops.convert_to_tensor(variable.value)
+def read(variables: Sequence[keras.Variable | None]) -> tuple[Tensor | None, ...]:
+    """Returns the present values of variables, each by one read; of `None`, `None`."""
+    return tuple(None if each is None else ops.convert_to_tensor(each.value) for each in variables)
 
 
 def reshape(x: Tensor, shape: Shape) -> Tensor:

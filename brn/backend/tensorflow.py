@@ -1,6 +1,6 @@
 """TensorFlow: variables may be read lazily, and graphs are traced without the batch size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ from keras import ops as ops
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 from brn.backend import other
+from brn.backend.other import is_plain_call as is_plain_call
 from brn.backend.other import known_finite as known_finite
 from brn.backend.other import known_number as known_number
 from brn.backend.other import move as move
@@ -40,9 +41,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function, autograph=False, reduce_retracing=True)
 
 
-def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`, by one read: in TensorFlow it may be read lazily."""
-    return tf.convert_to_tensor(variable.value)
+def read(variables: Sequence[keras.Variable | None]) -> tuple[Tensor | None, ...]:
+    """See `brn.backend.other.read`: TensorFlow would read lazily, and for `keras.ops` it may."""
+    return tuple(None if each is None else tf.convert_to_tensor(each.value) for each in variables)
 
 
 def reshape(x: Tensor, shape: Shape) -> Tensor:

@@ -105,6 +105,29 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.no_grad()(function)
 
 
+def is_plain_call(
+    layer: keras.Layer, inputs: Any, args: Sequence[Any], kwargs: dict[str, Any]
+) -> bool:
+    """See `brn.backend.other.is_plain_call`.
+
+    So it is of a built layer with a tensor that fits and has no mask, in a known mode: there is
+    nothing to convert, to build, to infer or to hand on, for which Keras looks at every call.
+    """
+    return (
+        type(inputs) is torch.Tensor
+        and not args
+        and kwargs.keys() == {"training"}
+        and isinstance(kwargs["training"], bool)
+        and layer.built
+        and (fits := layer.input_spec) is not None
+        and inputs.ndim == fits.ndim
+        and all(inputs.shape[axis] == size for axis, size in fits.axes.items())
+        and getattr(inputs, "_keras_mask", None) is None
+        and layer.activity_regularizer is None
+        and keras.distribution.distribution() is None
+    )
+
+
 def known_finite(*values: Tensor) -> bool:
     """See `brn.backend.other.known_finite`."""
     total = functools.reduce(torch.add, values)
@@ -130,17 +153,21 @@ class _Around(keras.StatelessScope):
         pass
 
 
+def _in_place() -> bool:
+    """Returns whether variables are what lies in them: no scope keeps their changes."""
+    if torch.compiler.is_compiling():
+        return False
+    with _Around() as scope:
+        return scope.original_scope is None
+
+
 def move(
     variables: Sequence[keras.Variable],
     olds: Sequence[Tensor],
     moves: Sequence[tuple[Any, Any]],
 ) -> None:
     """See `brn.backend.other.move`: in place, but where a scope keeps the changes of variables."""
-    if torch.compiler.is_compiling():
-        return other.move(variables, olds, moves)
-    with _Around() as scope:
-        pass
-    if scope.original_scope is not None:
+    if not _in_place():
         return other.move(variables, olds, moves)
     for old, (change, alpha) in zip(olds, moves, strict=True):
         if isinstance(alpha, torch.Tensor):
@@ -148,9 +175,12 @@ def move(
         old.detach().add_(change, alpha=alpha)
 
 
-def read(variable: keras.Variable) -> Tensor:
-    """Returns the present value of `variable`, where it lies: `move` changes it there."""
-    return variable.value
+def read(variables: Sequence[keras.Variable | None]) -> tuple[Tensor | None, ...]:
+    """See `brn.backend.other.read`; where they lie: `move` changes them there."""
+    if not _in_place():
+        return tuple(None if each is None else each.value for each in variables)
+    # What `value` would find, after asking for scopes, types and devices in a dozen calls.
+    return tuple(None if each is None else each._value for each in variables)
 
 
 def reshape(x: Tensor, shape: Shape) -> Tensor:

@@ -27,7 +27,11 @@ OURS = {
 
 
 class ByPlainFunctions(brn.BatchRenormalization):
-    """The layer without the kernels made for a backend: what those are to be measured against."""
+    """The layer without the kernels made for a backend: what those are to be measured against.
+
+    Its `call` is its own, so that on PyTorch it goes through all of Keras's `__call__`, which ours
+    leaves out: 0.1 ms a pass or more.
+    """
 
     def call(self, inputs, training=False, mask=None):
         """See `brn.BatchRenormalization.call`."""
