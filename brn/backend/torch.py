@@ -110,8 +110,9 @@ def is_plain_call(
 ) -> bool:
     """See `brn.backend.other.is_plain_call`.
 
-    So it is of a built layer with a tensor that fits and has no mask, in a known mode: there is
-    nothing to convert, to build, to infer or to hand on, for which Keras looks at every call.
+    So it is of a built layer with a tensor that fits, on its device, without a mask and in a known
+    mode: there is nothing to convert, to build, to infer or to hand on, for which Keras looks at
+    every call.
     """
     return (
         type(inputs) is torch.Tensor
@@ -122,6 +123,7 @@ def is_plain_call(
         and (fits := layer.input_spec) is not None
         and inputs.ndim == fits.ndim
         and all(inputs.shape[axis] == size for axis, size in fits.axes.items())
+        and inputs.device == layer.moving_mean._value.device
         and getattr(inputs, "_keras_mask", None) is None
         and layer.activity_regularizer is None
         and keras.distribution.distribution() is None

@@ -50,6 +50,7 @@ def test_what_keras_has_to_look_at_is_not_plain(layer, x):
     assert not is_plain(layer, keras.KerasTensor(SHAPE), training=True)
     assert not is_plain(layer, x[..., :-1], training=True)
     assert not is_plain(layer, x[0], training=True)
+    assert not is_plain(layer, x.to("meta"), training=True)  # Keras moves it to the layer's device
     assert not is_plain(type(layer)(), x, training=True)
     layer.input_spec = None
     assert not is_plain(layer, x, training=True)
