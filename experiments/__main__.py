@@ -11,6 +11,7 @@ python -m experiments demand                            what the paper's scale a
 """
 
 import argparse
+import dataclasses
 import importlib.util
 import os
 import shlex
@@ -325,12 +326,12 @@ def _lacking(dataset, source):
     for protocol in PROTOCOLS:
         structured = [a for a in protocol.arms.values() if a.sampling != "iid"]
         for arm in structured if protocol.source == dataset else ():
-            of_arm = {"images_per_label": protocol.images_per_label, **arm.changes}
-            splits = {"training": source.train}
+            of_arm = dataclasses.replace(protocol, **arm.changes)
+            needed = {"training": (source.train, of_arm.images_per_label)}
             if arm.minibatch_statistics:
-                splits["validation"] = source.validation
-            for name, split in splits.items():
-                if lacking := shortage(split.labels, of_arm["images_per_label"]):
+                needed["validation"] = (source.validation, of_arm.test_structure[1])
+            for name, (split, images) in needed.items():
+                if lacking := shortage(split.labels, images):
                     yield f"{protocol.name}, {arm.name}, {name} images: {lacking}"
 
 

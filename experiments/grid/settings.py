@@ -45,6 +45,7 @@ LIMITS: dict[str, _Limit] = {
     "labels_per_minibatch": _from(1),
     "images_per_label": _from(1),
     "test_labels_per_minibatch": _from(1),
+    "test_images_per_label": _from(0),
     "learning_rate": _POSITIVE,
     "learning_rate_decay": _UP_TO_1,
     "optimizer": _one_of(OPTIMIZERS),

@@ -13,7 +13,9 @@ from experiments.records.store import DamagedError, Store
 
 COLUMNS = ("run", "arm", "seed", "status", "step", "total_steps", *Measure._fields, "value")
 _MAIN_MEASURE = "validation_accuracy_percent"
-STRUCTURE = {"labels_per_minibatch", "images_per_label", "test_labels_per_minibatch"}
+STRUCTURE = {
+    "labels_per_minibatch", "images_per_label", "test_labels_per_minibatch", "test_images_per_label"
+}  # fmt: skip
 """Settings that say how a class-structured minibatch is made."""
 
 
@@ -108,12 +110,13 @@ def describe_arm(run: Run) -> dict:
 
 
 def _control(arm: Arm, arms) -> str | None:
-    """The arm that differs in nothing but that its minibatches are shuffled, and their groups."""
+    """The arm that is trained alike but that its minibatches are shuffled, and their groups."""
     if arm.sampling in ("iid", "shuffled"):
         return None
 
     def kept(arm):
-        return arm.normalization.kind, arm.normalization.bounds, arm.changes
+        changes = {name: x for name, x in arm.changes.items() if not name.startswith("test_")}
+        return arm.normalization.kind, arm.normalization.bounds, changes
 
     return next(
         (x.name for x in arms if x.sampling == "shuffled" and kept(x) == kept(arm)),

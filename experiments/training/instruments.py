@@ -148,7 +148,7 @@ class Accuracy(Instrument):
                 evaluation.CHUNK,
             )
         if trainer.arm.minibatch_statistics:
-            structure = (protocol.test_labels_per_minibatch, protocol.images_per_label)
+            structure = protocol.test_structure
             size = math.prod(structure)
             self._evaluations["minibatch_statistics_accuracy_percent"] = (
                 evaluation.logits_function(trainer.network(group=size), training=True),

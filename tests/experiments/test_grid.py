@@ -10,6 +10,7 @@ import pytest
 from experiments.grid import arms, protocols, runs
 from experiments.grid.normalizations import UNBOUNDED, Bounds, Normalization
 from experiments.grid.runs import Run, select_runs
+from experiments.records import collect
 
 pytestmark = pytest.mark.any_backend
 
@@ -114,6 +115,16 @@ def test_structured_arms_and_their_controls():
     config = Run(protocols.SMOKE, arm, 0).config()
     assert (config["labels_per_minibatch"], config["images_per_label"]) == (4, 8)
     assert config["test_labels_per_minibatch"] == 6
+
+
+def test_validation_minibatches_can_hold_fewer_images_of_a_label():
+    by_name = protocols.OMNIGLOT_CHAIN.arms
+    run = Run(protocols.OMNIGLOT_CHAIN, by_name["bn-noniid-4x8"], 0)
+    assert run.effective_protocol.test_structure == (12, 4)
+    assert run.config()["images_per_label"] == 8
+    assert protocols.OMNIGLOT_CHAIN.test_structure == (25, 2)
+    # It is only evaluated in another way, so its control is still the one that was trained like it.
+    assert collect.describe_arm(run)["control"] == "bn-shuffled-4x8"
 
 
 def test_configurations_differ_between_arms_by_normalization_and_sampling_only():

@@ -87,6 +87,17 @@ OMNIGLOT_DEPTH = dataclasses.replace(
     ),
 )
 
+_STRUCTURED = tuple(
+    dataclasses.replace(
+        arm,
+        changes=arm.changes | {"test_labels_per_minibatch": 12, "test_images_per_label": 4},
+    )
+    if arm.minibatch_statistics
+    else arm
+    for arm in STRONGLY_STRUCTURED
+)
+"""A character has four validation images: structured validation minibatches are 12 x 4."""
+
 OMNIGLOT_CHAIN = dataclasses.replace(
     OMNIGLOT_DEPTH,
     name="omniglot_chain",
@@ -102,7 +113,7 @@ OMNIGLOT_CHAIN = dataclasses.replace(
     alpha=0.1,
     studies=(
         Study("paper", "non-i.i.d. minibatches, their controls, i.i.d. ones", WITH_IID, FIVE),
-        Study("structure", "minibatches of 4 labels x 8 images", STRONGLY_STRUCTURED, THREE),
+        Study("structure", "minibatches of 4 labels x 8 images", _STRUCTURED, THREE),
         Study("alpha", "how fast the moving statistics move", NONIID_ALPHAS, THREE),
     ),
     notes=(

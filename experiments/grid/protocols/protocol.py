@@ -8,7 +8,7 @@ from experiments.grid.arms import Arm, Study
 MINIBATCH = 32
 """Examples of a worker's minibatch, as in the paper."""
 
-_LATER = ("depth", "deep_width", "warp", "optimizer")
+_LATER = ("depth", "deep_width", "warp", "optimizer", "test_images_per_label")
 
 THREE, FIVE = tuple(range(3)), tuple(range(5))
 """Seeds."""
@@ -27,8 +27,8 @@ class Protocol:
         workers: minibatches of 32 in a step; the gradient is over all of them.
         labels_per_minibatch, images_per_label: structure of a non-i.i.d. minibatch; their product
             is 32.
-        test_labels_per_minibatch: labels of a structured validation minibatch, two images each in
-            the paper, `images_per_label` here.
+        test_labels_per_minibatch: labels of a structured validation minibatch.
+        test_images_per_label: images of each, two in the paper; `images_per_label` if 0.
         learning_rate: at the first step; it decays exponentially.
         learning_rate_decay: factor between the first and the last step.
         optimizer: "rmsprop", or "adam" with Keras's other settings.
@@ -80,6 +80,7 @@ class Protocol:
     deep_width: int = 0
     warp: float = 0.0
     optimizer: str = "rmsprop"
+    test_images_per_label: int = 0
 
     def settings(self) -> dict:
         """Returns the settings that decide what a run computes: a flat dict, ready for JSON."""
@@ -88,6 +89,12 @@ class Protocol:
         left_out |= {name for name in _LATER if getattr(self, name) == getattr(Protocol, name)}
         names = (field.name for field in dataclasses.fields(self))
         return {name: getattr(self, name) for name in names if name not in left_out}
+
+    @property
+    def test_structure(self) -> tuple[int, int]:
+        """Labels of a structured validation minibatch, and images of each."""
+        images = self.test_images_per_label or self.images_per_label
+        return self.test_labels_per_minibatch, images
 
     @property
     def arms(self) -> dict[str, Arm]:
