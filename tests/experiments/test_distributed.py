@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -119,6 +120,17 @@ def test_a_step_has_one_all_reduce_whatever_the_layers_and_nothing_else_leaves_a
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == ["1 0 0 0 0 0 0"] * 2  # gloo greets before
+
+
+@ON_JAX
+def test_a_number_of_devices_that_does_not_divide_the_minibatches_is_refused():
+    from experiments.training.devices import Devices
+
+    some = SimpleNamespace(number=8, group=SimpleNamespace(size=2))
+    with pytest.raises(ValueError, match=r"1, 2, 5, 10, 25, 50\. Received: 8 devices of 2 proc"):
+        Devices.check(some, 50)
+    some.number = 25
+    Devices.check(some, 50)
 
 
 # By hand
