@@ -25,8 +25,9 @@ class Minibatches(keras.utils.PyDataset):
         first_step: step to start at.
         part: of the examples of each step, the ones to give; the others are neither read nor
             decoded. All parts together are the whole, augmentation included.
-        ahead: how many of the next steps a thread reads, decodes and augments meanwhile. (Keras
-            reads no step while it computes one; its `workers` would mix up the order of the steps.)
+        ahead: how many of the next steps are read, decoded and augmented meanwhile, each in a
+            thread. (Keras reads no step while it computes one; its `workers` would mix up the order
+            of the steps.)
 
     Raises:
         ValueError: if `first_step` is not between 0 and `total_steps`.
@@ -56,7 +57,7 @@ class Minibatches(keras.utils.PyDataset):
         self.first_step = first_step
         self.part = part
         self.ahead = ahead
-        self._thread, self._begun = ThreadPoolExecutor(1), {}
+        self._threads, self._begun = ThreadPoolExecutor(max(ahead, 1)), {}
 
     def __len__(self) -> int:
         return self.total_steps - self.first_step
@@ -75,7 +76,7 @@ class Minibatches(keras.utils.PyDataset):
             return self._made(index)
         wanted = range(index, min(index + self.ahead + 1, len(self)))
         self._begun = {
-            at: self._begun.get(at) or self._thread.submit(self._made, at) for at in wanted
+            at: self._begun.get(at) or self._threads.submit(self._made, at) for at in wanted
         }
         return self._begun.pop(index).result()
 

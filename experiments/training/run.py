@@ -31,6 +31,9 @@ Look = Callable[[Run, list[dict]], None]
 CHECKPOINT_MINUTES = 10.0
 """Between evaluations a checkpoint is written when the last one is that old."""
 
+AHEAD = 2
+"""Steps that are read while one is computed: one may be decoded while another is augmented."""
+
 Instruments = Callable[["Trainer"], list[Instrument]]
 """Makes a trainer's instruments."""
 
@@ -132,7 +135,7 @@ class Trainer:
         self._reset(seed)
         course = _Course(self, run, store, progress, checkpoint_minutes, look)
         course.resume()
-        minibatches = self.minibatches(seed, course.step, ahead=1)
+        minibatches = self.minibatches(seed, course.step, AHEAD)
         if course.step < self.protocol.steps and not course.diverged:
             with self._scope(), self.group.together():
                 self.model.fit(minibatches, shuffle=False, verbose=0, callbacks=[course])
