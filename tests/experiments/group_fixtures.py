@@ -88,7 +88,7 @@ def result(folder, arm):
 
 
 DIFFERENCE = "weights differ, of a tensor's largest value"
-MEDIAN = "the same, in half of the tensors less than"
+MEDIAN = "weights differ, in half of the tensors by less than"
 
 
 def differences(values, others):

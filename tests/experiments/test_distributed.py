@@ -321,7 +321,7 @@ def test_inception_v3_in_several_processes_is_that_of_one(inception, size, note)
 @ON_JAX
 @pytest.mark.slow
 def test_inception_v3_in_float32_differs_as_one_process_does_from_itself(inception, note):
-    """Some derivatives of a ReLU are 0 instead of 1 when inputs are rounded in another way."""
+    """Shifts near 0 move otherwise when a forward pass is rounded otherwise."""
     alone, itself = inception(None), {}
     for variant, words in VARIANTS.items():
         itself[variant] = differ(inception(None, f":{variant}"), alone)
