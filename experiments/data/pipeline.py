@@ -1,5 +1,7 @@
 """Minibatches for Keras: a sampler's indices, a split's images, and their augmentation."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 
@@ -23,7 +25,9 @@ class Minibatches(keras.utils.PyDataset):
         first_step: step to start at.
         part: of the examples of each step, the ones to give; the others are neither read nor
             decoded. All parts together are the whole, augmentation included.
-        **kwargs: `workers`, `use_multiprocessing` and `max_queue_size` of `keras.utils.PyDataset`.
+        ahead: how many of the next steps are read, decoded and augmented meanwhile, each in a
+            thread. (Keras reads no step while it computes one; its `workers` would mix up the order
+            of the steps.)
 
     Raises:
         ValueError: if `first_step` is not between 0 and `total_steps`.
@@ -38,9 +42,9 @@ class Minibatches(keras.utils.PyDataset):
         total_steps: int,
         first_step: int = 0,
         part: slice = EVERYTHING,
-        **kwargs,
+        ahead: int = 0,
     ):
-        super().__init__(**kwargs)
+        super().__init__()
         if not 0 <= first_step <= total_steps:
             raise ValueError(
                 "Expected first_step between 0 and total_steps. "
@@ -52,6 +56,8 @@ class Minibatches(keras.utils.PyDataset):
         self.total_steps = total_steps
         self.first_step = first_step
         self.part = part
+        self.ahead = ahead
+        self._threads, self._begun = ThreadPoolExecutor(max(ahead, 1)), {}
 
     def __len__(self) -> int:
         return self.total_steps - self.first_step
@@ -66,6 +72,15 @@ class Minibatches(keras.utils.PyDataset):
             raise IndexError(
                 f"Expected an index between 0 and {len(self) - 1}. Received: index={index}."
             )
+        if not self.ahead:
+            return self._made(index)
+        wanted = range(index, min(index + self.ahead + 1, len(self)))
+        self._begun = {
+            at: self._begun.get(at) or self._threads.submit(self._made, at) for at in wanted
+        }
+        return self._begun.pop(index).result()
+
+    def _made(self, index):
         step = self.first_step + index
         everything = self.sampler(step)
         examples = everything[self.part]

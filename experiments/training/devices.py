@@ -22,6 +22,10 @@ from experiments.training.group import START, Group, divisors
 from experiments.training.lines import detour
 from experiments.training.watch import STUCK
 
+UNROLLED = ("cpu",)
+"""Where a device's minibatches are taken one after another without a loop: inside of one, XLA
+computes convolutions many times slower on CPUs."""
+
 _ALL = "minibatches"
 
 
@@ -183,11 +187,8 @@ class _Shared(keras.Model):
             dealt = [jnp.reshape(x, (parts, -1, *x.shape[1:])) for x in (images, labels)]
             shapes = jax.eval_shape(minibatch, [x[0] for x in dealt])[0]
             zeros = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), shapes)
-            # On CPUs, XLA computes convolutions inside of a loop many times slower than outside.
-            on_cpus = self._mesh.devices.flat[0].platform == "cpu"
-            total, counts = jax.lax.scan(
-                next_minibatch, zeros, dealt, unroll=parts if on_cpus else 1
-            )
+            unroll = parts if self._mesh.devices.flat[0].platform in UNROLLED else 1
+            total, counts = jax.lax.scan(next_minibatch, zeros, dealt, unroll=unroll)
             counts = [value[-1] for value in counts]
         # One vector, so one all-reduce, whatever the number of layers.
         vector, split = ravel_pytree(total)

@@ -31,6 +31,9 @@ Look = Callable[[Run, list[dict]], None]
 CHECKPOINT_MINUTES = 10.0
 """Between evaluations a checkpoint is written when the last one is that old."""
 
+AHEAD = 2
+"""Steps that are read while one is computed: one may be decoded while another is augmented."""
+
 Instruments = Callable[["Trainer"], list[Instrument]]
 """Makes a trainer's instruments."""
 
@@ -127,7 +130,7 @@ class Trainer:
         self._reset(seed)
         course = _Course(self, run, store, progress, checkpoint_minutes, look)
         course.resume()
-        minibatches = self.minibatches(seed, course.step)
+        minibatches = self.minibatches(seed, course.step, AHEAD)
         if course.step < self.protocol.steps and not course.diverged:
             with self._scope(), self.group.together():
                 self.model.fit(minibatches, shuffle=False, verbose=0, callbacks=[course])
@@ -137,7 +140,7 @@ class Trainer:
         store.write_result(run, result)
         return result
 
-    def minibatches(self, seed: int, first_step: int = 0) -> Minibatches:
+    def minibatches(self, seed: int, first_step: int = 0, ahead: int = 0) -> Minibatches:
         """Returns the training data of a seed from a step on: what of it this process trains."""
         protocol, group = self.protocol, self.group
         share = protocol.workers * MINIBATCH // group.size
@@ -150,6 +153,7 @@ class Trainer:
             total_steps=protocol.steps,
             first_step=first_step,
             part=slice(group.rank * share, (group.rank + 1) * share),
+            ahead=ahead,
         )
 
     def _reset(self, seed):

@@ -136,7 +136,7 @@ def plan(needs: dict[str, float]) -> pd.DataFrame:
         rows.append(
             {
                 "devices": f"{devices}",
-                "a step: compute": f"{compute:.2g} s",
+                f"a step: compute at {FLOP_S / 1e12:.0f} TFLOP/s": f"{compute:.2g} s",
                 f"all-reduce at {LINK / 1e9:.0f} GB/s": f"{exchange:.2g} s" if exchange else "-",
                 "an arm": f"{hours:.2g} h",
                 "device-hours": f"{hours * devices:.0f}",

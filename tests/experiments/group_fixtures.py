@@ -29,6 +29,8 @@ def start(folder, size, names, protocol="smoke", killed=None, after=None, number
         "XLA_FLAGS": "--xla_backend_optimization_level=0",
     }
     options |= {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    if protocol.startswith("imagenet"):  # all variants of one process are the same program
+        options = {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled")} | options
     return [
         subprocess.Popen(
             [sys.executable, SCRIPT, folder, protocol, names, str(port), str(size or 1), str(rank)]
@@ -76,18 +78,29 @@ def weights(folder, arm, rank=0):
         return [saved[name] for name in sorted(saved)]
 
 
+def losses(folder, arm, rank=0):
+    """Each step's, as it was computed; a curve has six decimals of them."""
+    return np.load(folder / f"losses-{arm}-{rank}.npy")
+
+
 def result(folder, arm):
     return json.loads((folder / "runs" / "smoke" / f"smoke-{arm}-s0.json").read_text())
 
 
 DIFFERENCE = "weights differ, of a tensor's largest value"
+MEDIAN = "weights differ, in half of the tensors by less than"
+
+
+def differences(values, others):
+    """The largest one of each tensor, in units of its largest value."""
+    pairs = [(a, b.astype(float)) for a, b in zip(values, others, strict=True)]
+    tiny = np.finfo(float).tiny  # some tensors are 0 in both
+    return [float(np.abs(a - b).max() / max(np.abs(b).max(), tiny)) for a, b in pairs]
 
 
 def difference(values, others):
-    """The largest one, in units of each tensor's largest value."""
-    pairs = [(a, b.astype(float)) for a, b in zip(values, others, strict=True)]
-    tiny = np.finfo(float).tiny  # some tensors are 0 in both
-    return float(max(np.abs(a - b).max() / max(np.abs(b).max(), tiny) for a, b in pairs))
+    """The largest one of all tensors, in units of each one's largest value."""
+    return max(differences(values, others))
 
 
 def check_together(folder, arm, size):

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.__main__ import main
+from experiments.data.splits import DecodedSplit, Source
 from experiments.grid.runs import select_runs
 from experiments.records.store import Store
 from experiments.training import workers
@@ -18,6 +20,7 @@ from experiments.training import workers
 pytestmark = pytest.mark.any_backend
 
 ARMS = ("--protocol", "smoke", "--arms", "bn-32,brn-4", "--seeds", "0")
+TOGETHER = (*ARMS, "--coordinator", "localhost:1", "--process", "0", "--processes")
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,8 @@ def test_a_changed_configuration_is_named_beside_the_good_runs(results, capsys):
         (["status", "--protocol", "smoke", "--arms", " , "], "--arms ' , '"),
         (["status", "--protocol", "smoke", "--studies", ""], "--studies ''"),
         (["prepare", "--dataset", "digits:9"], "length=9"),
+        (["run", *TOGETHER, "2", "--jobs", "2"], "--jobs 2 with 2 processes"),
+        (["run", *TOGETHER, "3"], "divides the 2 minibatches of a step: 1, 2. Received: --proc"),
     ],
 )
 def test_bad_arguments_get_one_clear_line(arguments, message, capsys):
@@ -134,6 +139,17 @@ def test_bad_arguments_get_one_clear_line(arguments, message, capsys):
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_class_with_too_few_images_for_an_arm_is_said_when_preparing(monkeypatch, capsys):
+    labels = {"train": np.array([0, 0, 1, 1]), "validation": np.array([0, 0, 1])}
+    splits = {name: DecodedSplit(of, np.zeros((len(of), 1, 1, 3))) for name, of in labels.items()}
+    source = Source("imagenet2012", ("cat", "dog"), (1, 1, 3), **splits)
+    monkeypatch.setattr("experiments.data.load.prepare", lambda *_, **__: source)
+    assert main(["prepare", "--dataset", "imagenet2012", "--image-size", "1"]) == 0
+    warnings = capsys.readouterr().err.splitlines()
+    assert all("validation images: Expected at least images_per_label=2" in w for w in warnings)
+    assert any("imagenet, bn-noniid," in w and "1 of class 1" in w for w in warnings)
 
 
 def test_names_may_have_blanks_around_them_and_count_once(capsys):
