@@ -135,7 +135,7 @@ OMNIGLOT_CHAIN_LONG = dataclasses.replace(
     title="Omniglot, in a chain, trained longer",
     steps=6000,
     evaluate_every=600,
-    studies=(Study("late", "non-i.i.d. minibatches, 120 epochs", NONIID, THREE),),
+    studies=(Study("late", "non-i.i.d. minibatches, 120 epochs", NONIID, FIVE),),
     notes=(
         "As the protocol omniglot_chain, but 6,000 steps (120 epochs): what becomes of the damage "
         "and of its repair once the network fits its minibatches?",
