@@ -354,6 +354,12 @@ CHECKS = (
             ("what they give back beside that", "bn-halves", "bn-shuffled-16"),
         )
     ),
+    Claim(
+        "M5", "structure costs BRN less than BN",
+        "(bn-shuffled{} - bn-noniid{}) - (brn-shuffled{} - brn-noniid{})",
+        ("bn-shuffled{}", "bn-noniid{}", "brn-shuffled{}", "brn-noniid{}"),
+        less(gap("bn-shuffled{}", "bn-noniid{}"), gap("brn-shuffled{}", "brn-noniid{}")), None,
+    ),
 )  # fmt: skip
 """Whether the experiment does what it is meant to: values without a verdict."""
 
