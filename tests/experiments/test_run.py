@@ -169,8 +169,8 @@ def test_an_arm_trains_with_the_settings_it_changes(source):
 def test_an_optimizer_is_the_one_that_was_named(trainer, source):
     adam = dataclasses.replace(ARMS["bn-4"], changes={"optimizer": "adam"})
     optimizer = runner.Trainer(protocols.SMOKE, adam, source).model.optimizer
-    assert type(optimizer) is keras.optimizers.Adam
-    assert type(trainer.model.optimizer) is keras.optimizers.RMSprop
+    assert isinstance(optimizer, keras.optimizers.Adam)
+    assert isinstance(trainer.model.optimizer, keras.optimizers.RMSprop)
     assert optimizer._learning_rate.get_config() == (
         trainer.model.optimizer._learning_rate.get_config()
     )
