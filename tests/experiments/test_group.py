@@ -167,7 +167,7 @@ set -e
 ip link set lo up
 met=$1; shift
 for rank in 0 1; do "$@" $rank "a task" "time.sleep(60)" >> $met & done
-until [ "$(grep -c met $met)" = 2 ]; do kill -0 $(jobs -p); sleep 0.1; done
+until [ "$(grep -o met $met | wc -l)" = 2 ]; do kill -0 $(jobs -p); sleep 0.1; done
 ip link set lo down
 for process in $(jobs -p); do wait $process && exit 9 || [ $? = 1 ]; done
 """
