@@ -34,6 +34,7 @@ from paper_figures.words import show
 DEPTHS = ((4, 8, 16, 32), (5, 9, 13, 17), (5, 8, 11, 14))
 """Normalization layers of the networks of the studies `depth`: Omniglot, digits, a chain."""
 EVERY_DEPTH = sorted({depth for depths in DEPTHS for depth in depths})
+"""Those of any of them, each once."""
 SPIKE = 0.5
 """How far a step's loss is above the mean of the 50 before, at least, for a spike."""
 

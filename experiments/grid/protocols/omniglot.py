@@ -14,7 +14,7 @@ from experiments.grid.arms import (
     WITH_IID,
     Study,
 )
-from experiments.grid.protocols.protocol import FIVE, THREE, Protocol
+from experiments.grid.protocols.protocol import FIVE, THREE, Protocol, gradient_note
 
 OMNIGLOT = Protocol(
     name="omniglot",
@@ -48,9 +48,7 @@ OMNIGLOT = Protocol(
         "position, of 255,000 weights, trained for 100 epochs (6,025 steps of 8 minibatches of "
         "32); the paper has Inception-v3 with 94 normalization layers, and 160 epochs of steps of "
         "50 minibatches.",
-        "With 8 minibatches a step the gradient suffers too from non-i.i.d. sampling. The shuffled "
-        "arms get the same 256 images a step, dealt out anew before they are normalized: what they "
-        "lose is mostly the gradient's, the rest is the normalization's.",
+        gradient_note(workers=8),
     ),
 )
 
@@ -121,9 +119,7 @@ OMNIGLOT_CHAIN = dataclasses.replace(
         "share is 1.6 %; 40 epochs (2,000 steps of 4 minibatches of 32).",
         "A network without branches: 14 normalization layers one after another, the last 11 on one "
         "position, of 835,000 weights. Adam, not RMSProp.",
-        "With 4 minibatches a step the gradient suffers too from non-i.i.d. sampling. The shuffled "
-        "arms get the same 128 images a step, dealt out anew before they are normalized: what they "
-        "lose is mostly the gradient's, the rest is the normalization's.",
+        gradient_note(workers=4),
         "alpha is 0.1, not 0.01: averages over 100 steps would look back a twentieth of the run, "
         "the paper's look back a thousandth of theirs. Arms with 0.01 are a study of their own.",
     ),

@@ -100,3 +100,13 @@ class Protocol:
     def arms(self) -> dict[str, Arm]:
         """Every arm of the studies, by its name."""
         return {arm.name: arm for study in self.studies for arm in study.arms}
+
+
+def gradient_note(workers: int) -> str:
+    """Returns what is to be said of non-i.i.d. sampling with fewer workers than the paper's."""
+    return (
+        f"With {workers} minibatches a step the gradient suffers too from non-i.i.d. sampling. The "
+        f"shuffled arms get the same {workers * MINIBATCH} images a step, dealt out anew before "
+        "they are normalized: what they lose is mostly the gradient's, the rest is the "
+        "normalization's."
+    )

@@ -15,7 +15,7 @@ from experiments.grid.arms import (
     Study,
     fast,
 )
-from experiments.grid.protocols.protocol import FIVE, THREE, Protocol
+from experiments.grid.protocols.protocol import FIVE, THREE, Protocol, gradient_note
 
 TINY_IMAGENET = Protocol(
     name="tiny_imagenet",
@@ -51,9 +51,7 @@ TINY_IMAGENET = Protocol(
         "more steps (160 epochs) of 50 minibatches.",
         "Of 200 classes, 16 labels a minibatch are 8 %, of the paper's 1000 they are 1.6 %; "
         "minibatches of 4 labels x 8 images, 2 %, are arms of their own.",
-        "With 8 minibatches a step the gradient suffers too from non-i.i.d. sampling. The shuffled "
-        "arms get the same 256 images a step, dealt out anew before they are normalized: what they "
-        "lose is mostly the gradient's, the rest is the normalization's.",
+        gradient_note(workers=8),
         "alpha is 0.1, not 0.01: averages over 100 steps would look back a twelfth of the run, the "
         "paper's look back a thousandth of theirs.",
     ),
