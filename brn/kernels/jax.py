@@ -89,8 +89,10 @@ def normalize(
 
     values = map(per_channel, (mu_B.center, mu_B.offset, sigma_B, r, d, gamma, beta))
     valid = None if valid is None else compact(valid)
-    # Recomputed from x: what the linear part of the derivative needs is not kept beside it.
-    return jax.checkpoint(partial(_normalize, axes))(valid, compact(x), *values).reshape(x.shape)
+    # Recomputed from x: what the linear part of the derivative needs is not kept beside it. Without
+    # the barrier around it, which would keep XLA from fusing what is on its two sides.
+    recomputed = jax.checkpoint(partial(_normalize, axes), prevent_cse=False)
+    return recomputed(valid, compact(x), *values).reshape(x.shape)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
