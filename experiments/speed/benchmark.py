@@ -10,7 +10,8 @@ Writes, into the folder of results:
     benchmark-<backend>-ratios.csv: `backend,name,shape,ratio,q25,q75,bar,met`: what was asked of
         the layers. A ratio is taken within each round; its median and quartiles are given. Where
         a layer can run in several modes, each side is in its faster one.
-    benchmark-<backend>-environment.json: versions and device
+    benchmark-<backend>-environment.json: versions, device, and whether the process kept the memory
+        that it freed (`experiments.speed.timing.keep_freed_memory`)
 With --gpu, `<backend>` is `<backend>-gpu`.
 """
 
@@ -29,7 +30,13 @@ from experiments.data.pipeline import Minibatches
 from experiments.data.sampling import Structured
 from experiments.data.splits import DecodedSplit
 from experiments.speed import subjects
-from experiments.speed.timing import Spread, faster, python_calls, take_turns
+from experiments.speed.timing import (
+    Spread,
+    faster,
+    keep_freed_memory,
+    python_calls,
+    take_turns,
+)
 from experiments.training import models
 from experiments.training.environment import environment
 
@@ -132,8 +139,8 @@ PIPELINE_BAR = 10.0
 class Results:
     """The rows of both tables."""
 
-    def __init__(self, backend: str):
-        self.backend = backend
+    def __init__(self, backend: str, keeps_freed_memory: bool = False):
+        self.backend, self.keeps_freed_memory = backend, keeps_freed_memory
         self.times, self.ratios = [], []
 
     def add_times(self, shape: str, times: dict[tuple[str, str], np.ndarray]) -> None:
@@ -169,7 +176,8 @@ class Results:
         stem = Path(folder) / f"benchmark-{self.backend}"
         files.write_csv(f"{stem}.csv", pd.DataFrame(self.times, columns=TIMES))
         files.write_csv(f"{stem}-ratios.csv", pd.DataFrame(self.ratios, columns=RATIOS))
-        files.write(f"{stem}-environment.json", json.dumps(environment(), indent=2) + "\n")
+        made = {**environment(), "keeps_freed_memory": self.keeps_freed_memory}
+        files.write(f"{stem}-environment.json", json.dumps(made, indent=2) + "\n")
 
 
 def time_layers(
@@ -300,7 +308,7 @@ def run(folder: str | Path, rounds: int = 31, quick: bool = False, gpu: bool = F
             them, and bfloat16 too; and ResNet-50's training step.
     """
     backend = keras.config.backend()
-    results = Results(f"{backend}-gpu" if gpu else backend)
+    results = Results(f"{backend}-gpu" if gpu else backend, keep_freed_memory())
     if quick:
         time_layers(results, [(4, 2, 2, 3)], "float32", 2)
         time_layers(results, [(128, 3)], "bfloat16" if gpu else "float32", 2)

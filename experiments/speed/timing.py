@@ -5,6 +5,8 @@ anew for each, and a ratio is taken within each round.
 """
 
 import cProfile
+import ctypes
+import sys
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -54,6 +56,21 @@ def take_turns(
             functions[name]()
             times[name][turn] = clock() - start
     return times
+
+
+_KEEP_FREED = {"M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_MMAP_MAX": (-4, 0), "M_ARENA_MAX": (-8, 1)}
+"""Options of glibc's `mallopt`, their numbers in `malloc.h`, and what to set them to."""
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process keep the memory that it frees; returns whether that could be had.
+
+    glibc gives memory back to the system when twice the largest block lies free, which is as much
+    as a pass over one layer frees: a few bytes then decide whether the next pass has to wait for
+    new pages, which takes as long as half of its computations.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    return mallopt is not None and all(mallopt(*option) == 1 for option in _KEEP_FREED.values())
 
 
 def python_calls(function: Callable[[], None]) -> int:

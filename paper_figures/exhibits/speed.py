@@ -116,6 +116,7 @@ def _describe(path):
         f"{made['backend']} {made['backend_version']}, Keras {made['keras']}: {made['device']}, "
         f"{made['cores']} cores, commit {str(made['commit'])[:7]}"
         + (", modified" if made["modified"] else "")
+        + (", freed memory kept" if made.get("keeps_freed_memory") else "")
     )
 
 

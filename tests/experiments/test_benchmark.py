@@ -2,6 +2,9 @@
 
 import csv
 import json
+import platform
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -50,6 +53,23 @@ class TestTiming:
                 abs(len([]))
 
         assert timing.python_calls(function) == 6
+
+    def test_freed_memory_is_kept(self):
+        """Where glibc is: what was allocated before and freed takes no new pages."""
+        program = """
+import resource, numpy as np
+from experiments.speed.timing import keep_freed_memory
+kept = keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    arrays = [np.ones(2**18) for _ in range(3)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(int(kept), faults(), faults())
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        kept, _, again = map(int, done.stdout.split())
+        assert kept == (platform.libc_ver()[0] == "glibc")
+        assert again < 100 or not kept
 
     def test_the_faster_of_two(self):
         times = {"a": np.array([1.0, 2.0, 90.0]), "b": np.array([3.0, 3.0, 3.0])}
@@ -128,6 +148,7 @@ def test_without_a_gpu_the_benchmark_for_one_says_so_and_ends_well(tmp_path, cap
 def test_quick_run(tmp_path, monkeypatch, gpu):
     """The one for a GPU computes on what there is, and its tables are those of the other."""
     monkeypatch.setattr(environment, "gpu", lambda: "a device")
+    monkeypatch.setattr(benchmark, "keep_freed_memory", lambda: True)  # not of all further tests
     more = ["--gpu"] if gpu else []
     assert main(["benchmark", "--quick", *more, "--results", str(tmp_path)]) == 0
     name = f"{BACKEND}-gpu" if gpu else BACKEND
@@ -156,4 +177,5 @@ def test_quick_run(tmp_path, monkeypatch, gpu):
     assert peer in what
     made = json.loads((tmp_path / f"benchmark-{name}-environment.json").read_text())
     assert (made["backend"], made["device"]) == (BACKEND, "a device")
+    assert made["keeps_freed_memory"] is True
     assert len(list(tmp_path.iterdir())) == 3

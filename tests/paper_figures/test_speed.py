@@ -18,6 +18,7 @@ ENVIRONMENT = {
     "cores": 2,
     "commit": "0123456789",
     "modified": False,
+    "keeps_freed_memory": True,
 }
 
 
@@ -67,8 +68,8 @@ def test_a_missing_file_is_named(tmp_path, name):
 
 def test_environments(measured):
     assert measured.environments == [
-        "jax 1.2, Keras 3.4: a device, 2 cores, commit 0123456",
-        "torch 1.2, Keras 3.4: a device, 2 cores, commit 0123456",
+        "jax 1.2, Keras 3.4: a device, 2 cores, commit 0123456, freed memory kept",
+        "torch 1.2, Keras 3.4: a device, 2 cores, commit 0123456, freed memory kept",
     ]
 
 
@@ -143,7 +144,8 @@ def test_the_exhibit_has_the_figure_the_tables_and_what_they_were_measured_on(tm
     names = ("growth.png", "summary.md", "ratios.md", "growth.md", "parts.md")
     assert written == [f"speed/{name}" for name in names]
     assert "| 0.50 to 1.50, 1 of 2 |" in (tmp_path / "speed" / "summary.md").read_text()
-    assert shown.section.environment == ("jax 1.2, Keras 3.4: a device, 2 cores, commit 0123456",)
+    environment = "jax 1.2, Keras 3.4: a device, 2 cores, commit 0123456, freed memory kept"
+    assert shown.section.environment == (environment,)
 
 
 def test_without_benchmarks_there_is_no_exhibit(tmp_path):
