@@ -144,6 +144,13 @@ DIGITS_DEPTHS = sum(map(at_depth, (5, 9, 13, 17), (110, 96, 86, 80)), ())
 CHAIN_DEPTHS = sum(map(at_depth, (5, 8, 11, 14), (652, 382, 300, 256)), ())
 """The same in a chain on 400 characters: 835,000 weights, within 1 %."""
 
+CHAIN_ENDS = tuple(
+    arm
+    for arm in CHAIN_DEPTHS
+    if arm.changes["depth"] == 14 or (arm.changes["depth"] == 5 and arm.normalization.kind == "bn")
+)
+"""The deepest of them, and batch normalization in the shallowest."""
+
 
 def structured(arm: Arm, labels: int, images: int) -> Arm:
     """Returns a non-i.i.d. arm with minibatches of `labels` x `images`, `<arm>-<labels>x<images>`.

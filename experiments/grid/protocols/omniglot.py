@@ -4,6 +4,7 @@ import dataclasses
 
 from experiments.grid.arms import (
     CHAIN_DEPTHS,
+    CHAIN_ENDS,
     CONTROLS,
     DEPTHS,
     LATE,
@@ -154,4 +155,11 @@ OMNIGLOT_CHAIN_DEPTH = dataclasses.replace(
         *OMNIGLOT_CHAIN.notes[2:3],
         OMNIGLOT_CHAIN.notes[3].removesuffix(" Arms with 0.01 are a study of their own."),
     ),
+)
+
+OMNIGLOT_CHAIN_DEPTH_AGAIN = dataclasses.replace(
+    OMNIGLOT_CHAIN_DEPTH,
+    name="omniglot_chain_depth_again",
+    title="Omniglot, the shallowest and the deepest chain again",
+    studies=(Study("depth", "the least layers and the most", CHAIN_ENDS, tuple(range(20, 28))),),
 )
