@@ -66,7 +66,9 @@ class TrainingPass(other.TrainingPass):
         """See `brn.backend.other.TrainingPass.finished`."""
         if self._seen and y.grad_fn is not None:
             y.grad_fn.metadata[TrainingPass] = self._seen
-            _passes.setdefault(self._layer, weakref.WeakSet()).update(self._seen)
+            if self._layer not in _passes:
+                _passes[self._layer] = weakref.WeakSet()
+            _passes[self._layer].update(self._seen)
         return y
 
 

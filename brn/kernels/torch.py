@@ -225,5 +225,4 @@ def _shifted(x: Tensor, mu_B: SplitMean) -> Tensor:
 
 def _as_images(x: Tensor) -> Tensor:
     """Returns a single group as `(batch, channels)` or `(batch, channels, rest)`, a view."""
-    _, elements, channels, rest = x.shape
-    return x.reshape((elements, channels) if rest == 1 else (elements, channels, rest))
+    return x.squeeze((0, 3))
