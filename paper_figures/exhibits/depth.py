@@ -112,10 +112,11 @@ def draw(protocol: Protocol, arms: dict[str, dict[int, str]], stacked: bool = Fa
     figure = new_figure((3.9, 4.4) if stacked else (7.0, 3.6))
     axes = figure.subplots()
     depths = sorted({depth for of in arms.values() for depth in of})
-    for kind, of in arms.items():
+    for place, (kind, of) in enumerate(arms.items()):
         gaps = [damage(protocol, of[d]) if d in of else mean_interval([]) for d in depths]
+        beside = 1.01 ** (2 * place - len(arms) + 1)  # so that no bar covers another
         axes.errorbar(
-            depths,
+            [beside * depth for depth in depths],
             [gap.mean for gap in gaps],
             np.nan_to_num([gap.high - gap.mean for gap in gaps]),
             color=COLOURS[kind],

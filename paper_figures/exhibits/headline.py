@@ -46,9 +46,9 @@ ROWS = (
         "omniglot", "C5b", "16 x 2", "They harm BN in a network that has short paths, too", SHUFFLED
     ),
     Row(
-        "digits_depth", "D1", "",
-        "In a demonstration, the deeper the network, the more they harm BN",
-        "harm with 17 layers - harm with 5",
+        "omniglot_chain_depth_again", "D1", "",
+        "The deeper a network of one path, the more they harm BN",
+        "harm with 14 layers - harm with 5",
     ),
 )  # fmt: skip
 
