@@ -162,9 +162,7 @@ def test_depth_shows_how_far_each_arm_ends_below_its_control():
         measured[f"{kind}-shuffled-depth{layers}"] = [10 + damage, 12 + damage, 14 + damage]
     shown = exhibit(depth, "depth", protocol_of(measured))
     axes = shown.draw(False).axes[0]
-    shallow, deep = (
-        pytest.approx(layers, rel=0.011) for layers in (4, 16)
-    )  # side by side
+    shallow, deep = (pytest.approx(layers, rel=0.011) for layers in (4, 16))  # side by side
     assert points(axes) == {
         "BN": [[shallow, 1], [deep, 6]],
         "BRN": [[shallow, 0], [deep, 2]],
