@@ -219,6 +219,19 @@ class TestAgainstThePlainFunctions:
         assert_close(*both(rng, of_two), rtol=1e-4)
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="only XLA has barriers")
+def test_no_barrier_keeps_what_is_around_from_being_fused(rng):
+    import jax
+
+    values = [tensor(value) for value in draw(rng, SHAPES["channels last"])]
+
+    def loss(*values):
+        return ops.sum(ops.relu(apply(kernels.FAST, rng, *values)))
+
+    program = jax.jit(jax.grad(loss, argnums=(X, GAMMA, BETA))).lower(*values).as_text()
+    assert "optimization_barrier" not in program
+
+
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="there the plain functions serve masks")
 class TestMasks:
     """The fast kernel with a mask: the plain functions' numbers."""
