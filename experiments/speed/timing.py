@@ -67,7 +67,7 @@ def keep_freed_memory() -> bool:
 
     glibc gives memory back to the system when twice the largest block lies free, which is as much
     as a pass over one layer frees: a few bytes then decide whether the next pass has to wait for
-    new pages, which takes as long as half of its computations.
+    new pages.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     return mallopt is not None and all(mallopt(*option) == 1 for option in _KEEP_FREED.values())

@@ -162,10 +162,10 @@ def test_depth_shows_how_far_each_arm_ends_below_its_control():
         measured[f"{kind}-shuffled-depth{layers}"] = [10 + damage, 12 + damage, 14 + damage]
     shown = exhibit(depth, "depth", protocol_of(measured))
     axes = shown.draw(False).axes[0]
-    shallow, deep = (pytest.approx(layers, rel=0.011) for layers in (4, 16))  # side by side
+    left, right = ([pytest.approx(n * by) for n in (4, 16)] for by in (1 / 1.01, 1.01))
     assert points(axes) == {
-        "BN": [[shallow, 1], [deep, 6]],
-        "BRN": [[shallow, 0], [deep, 2]],
+        "BN": [[left[0], 1], [left[1], 6]],
+        "BRN": [[right[0], 0], [right[1], 2]],
     }
     assert "n = 3 seeds, bars: 95 % t interval" in axes.get_title()
     assert (
